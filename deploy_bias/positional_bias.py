@@ -15,35 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
-def toeplitz(diagonals: Tensor, query_length: int, key_length: int) -> Tensor:
-    """Lay one value a relative offset out as a matrix, query by key.
-
-    Args:
-        diagonals: (Q + K - 1,), the values for the offsets 1 - K up to Q - 1.
-        query_length: Q.
-        key_length: K.
-
-    Returns:
-        (Q, K), contiguous: row i holds `diagonals[Q - 1 - i : Q - 1 - i + K]`.
-    """
-    if not torch.jit.is_scripting():
-        if torch.compiler.is_exporting():
-            return toeplitz_by_repeat(diagonals, query_length, key_length)
-    return diagonals.unfold(0, key_length, 1).flip(0)
-
-
-def toeplitz_by_repeat(diagonals: Tensor, query_length: int, key_length: int) -> Tensor:
-    """`toeplitz` from repeat, reshape and slice: what the runtimes do fastest.
-
-    In rows of n - 1 cut from a repetition of period n, each row starts one element earlier
-    than the row before. Eager torch is faster with `unfold`, ExecuTorch has no kernel for it.
-    """
-    period = query_length + key_length
-    never_read = diagonals[:1]
-    ring = torch.cat([never_read, diagonals]).roll(-query_length)
-    rows = ring.repeat(query_length)[: query_length * (period - 1)]
-    return rows.reshape(query_length, period - 1)[:, :key_length]
+from deploy_bias.toeplitz import toeplitz, toeplitz_by_repeat
 
 
 class _PositionBias(nn.Module):
@@ -77,7 +49,7 @@ class _PositionBias(nn.Module):
         """
         _check_length("key_length", key_length, self.max_positions, "max_positions")
         _check_length("query_length", query_length, key_length, "key_length")
-        return toeplitz(self.diagonals(query_length, key_length), query_length, key_length)
+        return _expand(self.diagonals(query_length, key_length), query_length, key_length)
 
     def forward(self, length: int) -> Tensor:
         """Return the bias for `length` queries against as many keys.
@@ -93,7 +65,7 @@ class _PositionBias(nn.Module):
             ValueError: `length` is less than 1 or more than max_positions.
         """
         _check_length("length", length, self.max_positions, "max_positions")
-        return toeplitz(self.diagonals(length, length), length, length)
+        return _expand(self.diagonals(length, length), length, length)
 
 
 class RelativePositionBias(_PositionBias):
@@ -202,6 +174,13 @@ class RotaryRelativePositionBias(_PositionBias):
         # load_state_dict(assign=True) changes dtype and device without _apply.
         if self.sin.dtype != self.alpha.dtype or self.sin.device != self.alpha.device:
             self._fill_tables()
+
+
+def _expand(diagonals: Tensor, query_length: int, key_length: int) -> Tensor:
+    if not torch.jit.is_scripting():  # noqa: SIM102 - TorchScript compiles both sides of `and`
+        if torch.compiler.is_exporting():
+            return toeplitz_by_repeat(diagonals, query_length, key_length)
+    return toeplitz(diagonals, query_length, key_length)
 
 
 def _check_at_least(name: str, value: int, least: int) -> None:

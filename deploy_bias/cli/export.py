@@ -1,0 +1,73 @@
+"""deploy-bias export."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy_bias.bundle import Bundle
+from deploy_bias.cli.console import Debug, Json, out, print_json, stages
+from deploy_bias.cli.verify import parity_table
+
+
+def run(
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            help="An ESPnet experiment folder (config.yaml and a .pth), or a bare state_dict."
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")] = Path(
+        "bundle"
+    ),
+    config: Annotated[
+        Path | None, typer.Option(help="The config.yaml, if it is not in SOURCE.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The .pth, if SOURCE holds none or several.")
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="Comma-separated: torchscript, onnx, executorch. [default: all]"),
+    ] = None,
+    query_length: Annotated[
+        int | None, typer.Option(help="Rows of the scores. [default: key length]")
+    ] = None,
+    key_length: Annotated[
+        int | None,
+        typer.Option(help="Columns of the scores. [default: 256 or max_positions, the lesser]"),
+    ] = None,
+    batch: Annotated[int, typer.Option(help="First dimension of the scores.")] = 1,
+    dynamic: Annotated[
+        bool, typer.Option("--dynamic", help="ONNX takes any length up to max_positions.")
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a bundle: every bias of SOURCE as verified graphs."""
+    names = [name.strip() for text in backend or [] for name in text.split(",") if name.strip()]
+    with stages(debug) as progress:
+        progress("start torch")
+        from deploy_bias.cli.heavy import export_bundle
+
+        report = export_bundle(
+            source,
+            output,
+            config=config,
+            checkpoint=checkpoint,
+            backends_wanted=names or None,
+            query_length=query_length,
+            key_length=key_length,
+            batch=batch,
+            dynamic=dynamic,
+            progress=progress,
+        )
+    manifest = Bundle(output).manifest
+    if as_json:
+        print_json({"bundle": str(output), "manifest": manifest.model_dump(mode="json")})
+        return
+    out.print(parity_table(report))
+    files = ", ".join(artifact.path for artifact in manifest.artifacts)
+    out.print(
+        f"[green]✓[/] {output}: {files}, from {manifest.source.get('checkpoint', 'a module')}"
+    )

@@ -1,0 +1,121 @@
+"""The contract of a graph, and the manifest that holds the contracts of a bundle.
+
+Written once by `export`, checked by every runtime. The same JSON stands in manifest.json and
+inside each artifact.
+"""
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+
+FORMAT = "deploy_bias"
+FORMAT_VERSION = 1
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+DType = Literal["float32", "int64"]
+
+
+def _inside_the_bundle(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or "\\" in path or ":" in path or ".." in parts:
+        raise ValueError(f"path {path!r} leaves the bundle")
+    return path
+
+
+InnerPath = Annotated[str, AfterValidator(_inside_the_bundle)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DynamicSize(_Strict):
+    """A dimension that the caller chooses, 1 to `maximum`; the same name is the same size."""
+
+    name: str
+    maximum: PositiveInt
+
+
+class TensorSpec(_Strict):
+    """One input or output. shape: a number, or a `DynamicSize`, for each dimension."""
+
+    name: str
+    dtype: DType
+    shape: tuple[PositiveInt | DynamicSize, ...]
+
+
+class BiasModule(_Strict):
+    """The eager module that a `bias` graph computes, so that it can be built again.
+
+    `weights` is the prefix of its parameters in the checkpoint and in weights.safetensors.
+    """
+
+    type: Literal["RelativePositionBias", "RotaryRelativePositionBias"]
+    weights: str
+    max_positions: PositiveInt
+    size: PositiveInt | None = None
+
+
+class GraphContract(_Strict):
+    """One graph: its name, the module it computes, its inputs and outputs in order."""
+
+    name: str
+    kind: Literal["bias"]
+    module: BiasModule
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class Label(_Strict):
+    """What every artifact carries inside, so that a lone file explains itself."""
+
+    format: Literal["deploy_bias"] = FORMAT
+    format_version: PositiveInt = FORMAT_VERSION
+    exporter: dict[str, str]
+    weights_sha256: Sha256
+    graphs: tuple[GraphContract, ...]
+
+
+class File(_Strict):
+    """A file of the bundle, relative to its folder."""
+
+    path: InnerPath
+    sha256: Sha256
+    bytes: NonNegativeInt
+
+
+class Operators(_Strict):
+    """Operator counts of one graph: those a delegate took and those left to the runtime."""
+
+    delegated: dict[str, int]
+    undelegated: dict[str, int]
+
+
+class Artifact(File):
+    """A file that a backend runs, with the contracts of the graphs in it."""
+
+    backend: str
+    graphs: tuple[GraphContract, ...]
+    operators: dict[str, Operators]
+
+
+class Manifest(_Strict):
+    """manifest.json."""
+
+    format: Literal["deploy_bias"] = FORMAT
+    format_version: PositiveInt = FORMAT_VERSION
+    exporter: dict[str, str]
+    source: dict[str, str]
+    weights: File
+    vectors: File
+    artifacts: tuple[Artifact, ...]
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """The backends that have an artifact here, in the order they were exported."""
+        return tuple(dict.fromkeys(artifact.backend for artifact in self.artifacts))
+
+    def label(self, graphs: tuple[GraphContract, ...]) -> Label:
+        """Return the label that an artifact of these graphs must carry."""
+        return Label(exporter=self.exporter, weights_sha256=self.weights.sha256, graphs=graphs)

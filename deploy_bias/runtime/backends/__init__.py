@@ -1,0 +1,78 @@
+"""One file a backend; its name is the backend's name, here and in `export.backends`."""
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from deploy_bias.errors import BackendError, BundleError
+
+
+class Session(Protocol):
+    """An artifact that is ready to run."""
+
+    label: str | None
+    """The label found inside the artifact, or None."""
+
+    def run(self, graph: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run one graph on inputs in the order of its contract."""
+
+
+class Backend(Protocol):
+    """What a file of this folder defines."""
+
+    PACKAGE: str
+    """The package whose import decides whether the backend is there, also its extra."""
+    SUFFIX: str
+    """How the file names of its artifacts end."""
+
+    def open_session(self, data: bytes) -> Session:
+        """Load an artifact. Any error is taken for a corrupt file."""
+
+
+def backends() -> dict[str, Backend]:
+    """Return every backend by name."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return {name: importlib.import_module(f"{__name__}.{name}") for name in names}  # type: ignore[misc]
+
+
+def missing_package(name: str) -> str | None:
+    """Return the package that a backend needs and that cannot be imported, or None.
+
+    Raises:
+        BackendError: there is no backend of that name.
+    """
+    known = backends()
+    if name not in known:
+        raise BackendError(f"backend {name!r} is unknown; choose from {', '.join(known)}.")
+    package = known[name].PACKAGE
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        return package
+    return None
+
+
+def open_session(name: str, data: bytes, where: str) -> Session:
+    """Load an artifact with a backend; `where` names the file in errors.
+
+    Raises:
+        BackendError: the backend is unknown or not installed.
+        BundleError: the backend refuses the file.
+    """
+    package = missing_package(name)
+    if package:
+        raise BackendError(
+            f"backend {name!r} needs {package}, which cannot be imported: "
+            f"pip install 'deploy-bias[{package if package != 'torch' else name}]'."
+        )
+    try:
+        return backends()[name].open_session(data)
+    except Exception as error:  # each runtime has exceptions of its own for a corrupt file
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise BundleError(
+            f"{where}: {package or name} cannot load it ({reason}). "
+            "It is corrupt or made for another version; export again."
+        ) from error

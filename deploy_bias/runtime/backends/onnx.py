@@ -1,0 +1,31 @@
+"""ONNX Runtime."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+PACKAGE = "onnxruntime"
+SUFFIX = ".onnx"
+
+
+class _OnnxSession:
+    def __init__(self, data: bytes) -> None:
+        import onnxruntime
+
+        self._session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        self._inputs = [node.name for node in self._session.get_inputs()]
+        self.label: str | None = self._session.get_modelmeta().custom_metadata_map.get(
+            "deploy_bias"
+        )
+
+    def run(self, graph: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        # An ONNX file is one graph, so its name chooses nothing.
+        outputs: list[np.ndarray] = self._session.run(
+            None, dict(zip(self._inputs, inputs, strict=True))
+        )
+        return outputs
+
+
+def open_session(data: bytes) -> _OnnxSession:
+    """Load an ONNX model."""
+    return _OnnxSession(data)

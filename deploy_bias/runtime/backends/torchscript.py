@@ -1,0 +1,33 @@
+"""TorchScript."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+PACKAGE = "torch"
+SUFFIX = ".pt"
+
+
+class _TorchScriptSession:
+    def __init__(self, data: bytes) -> None:
+        import torch
+
+        extra = {"deploy_bias": ""}
+        self._module = torch.jit.load(io.BytesIO(data), map_location="cpu", _extra_files=extra)
+        found: str | bytes = extra["deploy_bias"]
+        self.label: str | None = (found.decode() if isinstance(found, bytes) else found) or None
+
+    def run(self, graph: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        import torch
+
+        # A TorchScript file is one graph, so its name chooses nothing.
+        with torch.inference_mode():
+            outputs = self._module(*[torch.from_numpy(x) for x in inputs])
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        return [output.numpy() for output in outputs]
+
+
+def open_session(data: bytes) -> _TorchScriptSession:
+    """Load a TorchScript archive."""
+    return _TorchScriptSession(data)

@@ -1,0 +1,126 @@
+"""A loaded graph: inputs checked against the contract, then run by its backend."""
+
+from pathlib import Path
+
+import numpy as np
+
+from deploy_bias.bundle import Bundle, parse_label
+from deploy_bias.contract import DynamicSize, GraphContract, Label, TensorSpec
+from deploy_bias.errors import BundleError, ContractError
+from deploy_bias.runtime.backends import Session, backends, open_session
+
+
+class Graph:
+    """One graph of a bundle, on one backend. Call it with its inputs by name."""
+
+    def __init__(self, contract: GraphContract, session: Session) -> None:
+        self.contract = contract
+        self._session = session
+
+    def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Run the graph.
+
+        Args:
+            inputs: an array for each input of the contract, by name.
+
+        Returns:
+            An array for each output of the contract, by name.
+
+        Raises:
+            ContractError: an input is missing, unknown, or of another dtype or shape.
+        """
+        check_inputs(self.contract, inputs)
+        ordered = [np.ascontiguousarray(inputs[spec.name]) for spec in self.contract.inputs]
+        outputs = self._session.run(self.contract.name, ordered)
+        return {
+            spec.name: output for spec, output in zip(self.contract.outputs, outputs, strict=True)
+        }
+
+
+def load(bundle: str | Path | Bundle, backend: str = "onnx") -> dict[str, Graph]:
+    """Load every graph that a bundle has for one backend.
+
+    Args:
+        bundle: the folder, or one that is open already.
+        backend: "onnx", "executorch" or "torchscript".
+
+    Returns:
+        The graphs by name.
+
+    Raises:
+        BundleError: the bundle or an artifact of it is missing, corrupt, foreign or newer.
+        BackendError: the backend is unknown, not installed, or has no artifact here.
+    """
+    bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
+    graphs: dict[str, Graph] = {}
+    for artifact in bundle.artifacts(backend):
+        session = open_session(backend, bundle.read(artifact), str(bundle.folder / artifact.path))
+        bundle.check_label(artifact, session.label)
+        graphs |= {contract.name: Graph(contract, session) for contract in artifact.graphs}
+    return graphs
+
+
+def open_file(path: str | Path) -> Label:
+    """Return what a lone artifact tells of itself.
+
+    Raises:
+        BundleError: it is no file of a known backend, corrupt, or carries no label.
+        BackendError: its backend is not installed.
+    """
+    path = Path(path)
+    for name, backend in backends().items():
+        if path.suffix == backend.SUFFIX:
+            return parse_label(open_session(name, path.read_bytes(), str(path)).label, str(path))
+    known = ", ".join(backend.SUFFIX for backend in backends().values())
+    raise BundleError(f"{path}: expected a bundle folder or a file that ends in {known}.")
+
+
+def check_inputs(contract: GraphContract, inputs: dict[str, np.ndarray]) -> None:
+    """Raise a ContractError for the first input that does not fit."""
+    expected = {spec.name for spec in contract.inputs}
+    for problem, names in (
+        ("missing", expected - inputs.keys()),
+        ("unknown", inputs.keys() - expected),
+    ):
+        if names:
+            raise ContractError(
+                f"graph {contract.name!r}: {problem} input {', '.join(sorted(names))}; "
+                f"expected {', '.join(_describe(spec) for spec in contract.inputs)}."
+            )
+    sizes: dict[str, int] = {}
+    for spec in contract.inputs:
+        _check_input(contract, spec, inputs[spec.name], sizes)
+    query, key = sizes.get("query_length"), sizes.get("key_length")
+    if query is not None and key is not None and query > key:
+        raise ContractError(
+            f"graph {contract.name!r}: query_length {query} is more than key_length {key}; "
+            "the queries are the newest of the keys."
+        )
+
+
+def _check_input(
+    contract: GraphContract, spec: TensorSpec, value: np.ndarray, sizes: dict[str, int]
+) -> None:
+    came = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+    problem = ContractError(
+        f"graph {contract.name!r}: input {spec.name} must be a numpy array "
+        f"{_describe(spec)}, got {came}."
+    )
+    if not isinstance(value, np.ndarray) or value.dtype != spec.dtype:
+        raise problem
+    if value.ndim != len(spec.shape):
+        raise problem
+    for size, wanted in zip(value.shape, spec.shape, strict=True):
+        if isinstance(wanted, DynamicSize):
+            if not 1 <= size <= wanted.maximum or sizes.setdefault(wanted.name, size) != size:
+                raise problem
+        elif size != wanted:
+            raise problem
+
+
+def _describe(spec: TensorSpec) -> str:
+    shape = ", ".join(
+        f"{size.name} 1 to {size.maximum}" if isinstance(size, DynamicSize) else str(size)
+        for size in spec.shape
+    )
+    return f"{spec.name} {spec.dtype} ({shape})"

@@ -1,0 +1,58 @@
+"""One file a backend; its name is the backend's name, here and in `deploy_bias.runtime.backends`."""
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from deploy_bias.contract import Label, Operators
+from deploy_bias.errors import BackendError
+from export.graphs import Graph
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One artifact in memory: its file name, its bytes, and the operators of its graphs."""
+
+    path: str
+    data: bytes
+    graphs: tuple[Graph, ...]
+    operators: dict[str, Operators]
+
+
+class LabelOf(Protocol):
+    """Makes the label for an artifact of the given graphs."""
+
+    def __call__(self, graphs: Sequence[Graph]) -> Label:
+        """Return the label."""
+
+
+class Backend(Protocol):
+    """What a file of this folder defines."""
+
+    VERSIONS: tuple[str, ...]
+    """The packages whose versions decide what is written."""
+    DYNAMIC: bool
+    """Whether it can export a dynamic length."""
+
+    def export(self, graphs: Sequence[Graph], label: LabelOf) -> list[Exported]:
+        """Export the graphs, with their label inside, as one or more artifacts."""
+
+
+def backends() -> dict[str, Backend]:
+    """Return every backend by name."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return {name: importlib.import_module(f"{__name__}.{name}") for name in names}  # type: ignore[misc]
+
+
+def backend(name: str) -> Backend:
+    """Return one backend.
+
+    Raises:
+        BackendError: there is no backend of that name.
+    """
+    known = backends()
+    if name not in known:
+        raise BackendError(f"backend {name!r} is unknown; choose from {', '.join(known)}.")
+    return known[name]

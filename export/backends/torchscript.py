@@ -1,0 +1,65 @@
+"""TorchScript by torch.jit.script, one file a graph."""
+
+import io
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+
+from deploy_bias.contract import Operators
+from deploy_bias.toeplitz import toeplitz
+from export.backends import Exported, LabelOf
+from export.graphs import Graph
+
+VERSIONS = ("torch",)
+DYNAMIC = False
+
+
+def export(graphs: Sequence[Graph], label: LabelOf) -> list[Exported]:
+    """Export each graph as NAME.pt, with its label as an extra file."""
+    return [_export_one(graph, label) for graph in graphs]
+
+
+def _export_one(graph: Graph, label: LabelOf) -> Exported:
+    contract = graph.contract
+    with warnings.catch_warnings():
+        # torch deprecates TorchScript in favour of torch.export; both are offered here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        script = torch.jit.script(graph.module(toeplitz))
+        buffer = io.BytesIO()
+        extra = {"deploy_bias": label([graph]).model_dump_json()}
+        torch.jit.save(script, buffer, _extra_files=extra)
+    kinds = Counter(node.kind() for node in script.inlined_graph.nodes())
+    return Exported(
+        path=f"{contract.name}.pt",
+        data=_without_debug_files(buffer.getvalue()),
+        graphs=(graph,),
+        operators={
+            contract.name: Operators(
+                delegated={},
+                undelegated={
+                    kind: count
+                    for kind, count in sorted(kinds.items())
+                    if kind.startswith("aten::")
+                },
+            )
+        },
+    )
+
+
+def _without_debug_files(archive: bytes) -> bytes:
+    """Drop the source locations, which name files of the exporting machine."""
+    reader = torch._C.PyTorchFileReader(io.BytesIO(archive))
+    buffer = io.BytesIO()
+    writer = torch._C.PyTorchFileWriter(buffer)
+    for name in reader.get_all_records():
+        if not name.endswith(".debug_pkl") and name not in (
+            "version",
+            "byteorder",
+            ".data/serialization_id",
+        ):
+            data = reader.get_record(name)
+            writer.write_record(name, data, len(data))
+    writer.write_end_of_file()
+    return buffer.getvalue()

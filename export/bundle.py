@@ -1,0 +1,192 @@
+"""Write a bundle: all of it, or nothing."""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save
+
+import deploy_bias
+from deploy_bias.bundle import MANIFEST, PARITY, Bundle
+from deploy_bias.contract import Artifact, File, Label, Manifest
+from deploy_bias.errors import BundleError, OptionError, SourceError
+from export.backends import Exported, backend, backends
+from export.cases import score_cases
+from export.checkpoint import Bias, Source, read_source
+from export.graphs import Graph, bias_graphs
+from export.parity import Mismatch, Report, verify
+from export.reference import eager_float32
+
+Progress = Callable[[str], None]
+
+STORED_CASES = ("real", "normal")
+"""The cases whose inputs and outputs are stored as test vectors for other languages."""
+
+
+def export_bundle(
+    source: str | Path | Bias | dict[str, Bias] | None,
+    output: str | Path,
+    *,
+    config: Path | None = None,
+    checkpoint: Path | None = None,
+    backends_wanted: Sequence[str] | None = None,
+    query_length: int | None = None,
+    key_length: int | None = None,
+    batch: int = 1,
+    dynamic: bool = False,
+    progress: Progress = lambda stage: None,
+) -> Report:
+    """Export every bias of a model, prove the result, and write it as a bundle.
+
+    Args:
+        source: an ESPnet experiment folder, a state_dict file, a bias module, or several by name.
+        output: the folder to write; a bundle that is there already is replaced.
+        config: config.yaml, if it is not in the folder.
+        checkpoint: the .pth, if it is not in the folder or the folder holds several.
+        backends_wanted: names of backends; default all.
+        query_length: rows of the scores; default key_length.
+        key_length: columns of the scores; default 256 or max_positions, whichever is less.
+        batch: the first dimension of the scores.
+        dynamic: ONNX takes any length up to max_positions.
+        progress: called with the name of each stage.
+
+    Returns:
+        The parity report, which is in the bundle too.
+
+    Raises:
+        SourceError, OptionError, BackendError: what was asked cannot be exported.
+        BundleError: the output folder holds something else.
+        Mismatch: an exported graph does not compute what the eager module does; nothing is
+            written.
+    """
+    output = Path(output)
+    _check_output(output)
+    names = list(dict.fromkeys(backends_wanted)) if backends_wanted else list(backends())
+    exporters = {name: backend(name) for name in names}
+    if dynamic and not any(exporter.DYNAMIC for exporter in exporters.values()):
+        able = ", ".join(name for name, exporter in backends().items() if exporter.DYNAMIC)
+        raise OptionError(f"--dynamic: none of {', '.join(names)} can; add --backend {able}.")
+
+    progress("read the checkpoint")
+    found = _read(source, config, checkpoint)
+    static = bias_graphs(found.modules, query_length, key_length, batch)
+    flexible = bias_graphs(found.modules, query_length, key_length, batch, dynamic=True)
+    weights = _weights(found.modules)
+    manifest_of = {
+        "exporter": _versions(exporters.values()),  # type: ignore[arg-type]
+        "source": found.info,
+    }
+
+    def label(graphs: Sequence[Graph]) -> Label:
+        return Label(
+            exporter=manifest_of["exporter"],
+            weights_sha256=_sha256(weights),
+            graphs=tuple(graph.contract for graph in graphs),
+        )
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as scratch:
+        folder = Path(scratch) / output.name
+        folder.mkdir()
+        artifacts = []
+        for name, exporter in exporters.items():
+            progress(f"export to {name}")
+            graphs = flexible if dynamic and exporter.DYNAMIC else static
+            for exported in exporter.export(graphs, label):
+                artifacts.append(_write_artifact(folder, name, exported))
+        progress("write the test vectors")
+        manifest = Manifest(
+            **manifest_of,
+            weights=_write(folder, "weights.safetensors", weights),
+            vectors=_write(folder, "vectors.safetensors", _vectors(static)),
+            artifacts=tuple(artifacts),
+        )
+        text = manifest.model_dump_json(indent=1) + "\n"
+        (folder / MANIFEST).write_text(text, encoding="utf-8")
+        report = verify(Bundle(folder), progress=progress)
+        if not report.passed:
+            raise Mismatch(report)
+        (folder / PARITY).write_text(report.to_json(), encoding="utf-8")
+        _replace(folder, output, Path(scratch))
+    return report
+
+
+def _read(
+    source: str | Path | Bias | dict[str, Bias] | None, config: Path | None, checkpoint: Path | None
+) -> Source:
+    if source is None or isinstance(source, str | Path):
+        return read_source(None if source is None else Path(source), config, checkpoint)
+    modules = source if isinstance(source, dict) else {"": source}
+    if not modules:
+        raise SourceError("no bias module given.")
+    # The graphs are float32 and must not change when the caller trains on.
+    import copy
+
+    copies = {name: copy.deepcopy(module).float().cpu().eval() for name, module in modules.items()}
+    return Source(copies, {"module": type(next(iter(copies.values()))).__name__})
+
+
+def _weights(modules: dict[str, Bias]) -> bytes:
+    return save(
+        {
+            f"{prefix}.{leaf}".lstrip("."): parameter.detach().numpy().copy()
+            for prefix, module in modules.items()
+            for leaf, parameter in module.named_parameters()
+        }
+    )
+
+
+def _vectors(graphs: Sequence[Graph]) -> bytes:
+    tensors: dict[str, np.ndarray] = {}
+    for graph in graphs:
+        shape = (graph.batch, graph.query_length, graph.key_length)
+        for name in STORED_CASES:
+            scores = score_cases()[name](shape)
+            key = f"{graph.contract.name}/{name}"
+            tensors[f"{key}/scores"] = scores.numpy()
+            tensors[f"{key}/biased_scores"] = eager_float32(graph.bias, scores).numpy()
+    return save(tensors)
+
+
+def _versions(exporters: Sequence[object]) -> dict[str, str]:
+    packages = {package for exporter in exporters for package in exporter.VERSIONS}  # type: ignore[attr-defined]
+    found = {package: version(package) for package in sorted(packages)}
+    return {"deploy_bias": deploy_bias.__version__, **found}
+
+
+def _write_artifact(folder: Path, backend_name: str, exported: Exported) -> Artifact:
+    return Artifact(
+        **_write(folder, exported.path, exported.data).model_dump(),
+        backend=backend_name,
+        graphs=tuple(graph.contract for graph in exported.graphs),
+        operators=exported.operators,
+    )
+
+
+def _write(folder: Path, path: str, data: bytes) -> File:
+    (folder / path).write_bytes(data)
+    return File(path=path, sha256=_sha256(data), bytes=len(data))
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _check_output(output: Path) -> None:
+    if (
+        output.exists()
+        and not (output / MANIFEST).is_file()
+        and (not output.is_dir() or any(output.iterdir()))
+    ):
+        raise BundleError(f"{output}: exists and is not a bundle; choose another folder.")
+
+
+def _replace(folder: Path, output: Path, scratch: Path) -> None:
+    if output.exists():
+        output.rename(scratch / "old")
+    folder.rename(output)
+    shutil.rmtree(scratch / "old", ignore_errors=True)

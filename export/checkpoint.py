@@ -1,0 +1,221 @@
+"""Read an ESPnet experiment, or a bare state_dict, and build its bias modules again."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deploy_bias.errors import SourceError
+from deploy_bias.positional_bias import RelativePositionBias, RotaryRelativePositionBias
+
+Bias = RelativePositionBias | RotaryRelativePositionBias
+
+DECODER_DEFAULTS = {"rel_pos_bias_type": "simple", "max_positions": 2048, "chunk_size": -1}
+"""ESPnet's `MEGADecoder`: what a configuration that does not say means."""
+
+USUAL_CHECKPOINTS = ("valid.loss.ave.pth", "valid.loss.best.pth")
+"""Taken in this order when a folder holds several .pth files."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The bias modules of a model, by the prefix of their parameters, and where they are from."""
+
+    modules: dict[str, Bias]
+    info: dict[str, str]
+
+
+def read_source(
+    source: Path | None, config: Path | None = None, checkpoint: Path | None = None
+) -> Source:
+    """Read the bias modules of an experiment folder or a state_dict file.
+
+    Args:
+        source: a folder that holds config.yaml and a .pth, or a .pth, .pt or .safetensors file.
+        config: config.yaml, if it is not in the folder.
+        checkpoint: the .pth, if it is not in the folder or the folder holds several.
+
+    Raises:
+        SourceError: a file is missing, unreadable or carries code, or the model is no MEGA
+            transducer or holds no bias.
+    """
+    if source is not None and source.is_dir():
+        config = config or source / "config.yaml"
+        checkpoint = checkpoint or _pick_checkpoint(source)
+    elif source is not None:
+        if checkpoint is not None:
+            raise SourceError(f"{source} and --checkpoint {checkpoint}: give one of the two.")
+        checkpoint = source
+    if checkpoint is None:
+        raise SourceError(
+            "no checkpoint given: name an experiment folder, a state_dict, or --checkpoint."
+        )
+    options = None if config is None else read_decoder_options(config)
+    state = read_state_dict(checkpoint)
+    modules = build_bias_modules(state, options, str(checkpoint))
+    info = {"checkpoint": checkpoint.name}
+    if config is not None:
+        info["config"] = config.name
+    return Source(modules, info)
+
+
+def read_decoder_options(config: Path) -> dict[str, Any]:
+    """Return ESPnet's `decoder_conf`, with the defaults of `DECODER_DEFAULTS`.
+
+    Raises:
+        SourceError: unreadable, or the decoder is not MEGA.
+    """
+    import yaml
+
+    if not config.is_file():
+        raise SourceError(
+            f"{config}: missing; expected the experiment's config.yaml. Give it with --config."
+        )
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SourceError(f"{config}: not YAML ({_first_line(error)}).") from error
+    if not isinstance(content, dict):
+        raise SourceError(f"{config}: expected ESPnet's config.yaml, a mapping of options.")
+    if content.get("decoder") != "mega":
+        raise SourceError(
+            f"{config}: decoder is {content.get('decoder')!r}; supported: 'mega', "
+            "of an ESPnet asr_transducer experiment."
+        )
+    return {**DECODER_DEFAULTS, **(content.get("decoder_conf") or {})}
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a state_dict as data: no code in it is run.
+
+    Raises:
+        SourceError: missing, corrupt, carrying code, or no state_dict.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file or folder.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise SourceError(
+            f"{path}: its pickle holds more than tensors, which could run code, so it is not "
+            "read. Save the state_dict alone: torch.save(model.state_dict(), path)."
+        ) from error
+    except Exception as error:  # torch and safetensors raise many kinds for a damaged file
+        raise SourceError(
+            f"{path}: not a readable checkpoint ({_first_line(error)}); expected a state_dict "
+            "in .pth, .pt or .safetensors."
+        ) from error
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]  # ESPnet's checkpoint.pth: the model beside the optimizer
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise SourceError(f"{path}: expected a state_dict, names to tensors.")
+    return content
+
+
+def build_bias_modules(
+    state: dict[str, Tensor], options: dict[str, Any] | None, where: str
+) -> dict[str, Bias]:
+    """Build every bias module whose parameters are in a state_dict.
+
+    Args:
+        state: names to tensors.
+        options: ESPnet's `decoder_conf`, or None for a bare state_dict, where a rotary bias
+            gets ESPnet's default max_positions of 2048.
+        where: the file, for errors.
+
+    Returns:
+        The modules by the prefix of their parameters, in the order of the state_dict.
+
+    Raises:
+        SourceError: none is found, or one does not fit the options or holds NaN or infinity.
+    """
+    modules: dict[str, Bias] = {}
+    for name, tensor in state.items():
+        prefix, _, leaf = name.rpartition(".")
+        rotary = leaf == "alpha" and f"{prefix}.beta".lstrip(".") in state
+        if leaf == "relative_position_bias" or rotary:
+            if options is not None:
+                _check_options(options, "rotary" if rotary else "simple", name, where)
+            limit = None if options is None else _max_positions(options)
+            module = _empty_bias(tensor, rotary, limit, f"{where}: {name}")
+            _fill(module, state, prefix, where)
+            modules[prefix] = module
+    if not modules:
+        raise SourceError(
+            f"{where}: holds no relative position bias; expected parameters that end in "
+            "relative_position_bias, or in alpha and beta."
+        )
+    return modules
+
+
+def _max_positions(options: dict[str, Any]) -> int:
+    # ESPnet: a chunked block has no use for more positions than a chunk.
+    chunk_size, limit = options["chunk_size"], options["max_positions"]
+    return int(chunk_size if chunk_size > 0 else limit)
+
+
+def _check_options(options: dict[str, Any], found: str, name: str, where: str) -> None:
+    said = options["rel_pos_bias_type"]
+    if said != found:
+        raise SourceError(
+            f"{where}: {name} is a {found} bias, and the config says rel_pos_bias_type: {said}; "
+            "the checkpoint and the config are of different models."
+        )
+
+
+def _empty_bias(tensor: Tensor, rotary: bool, limit: int | None, where: str) -> Bias:
+    if rotary:
+        if tensor.ndim != 2 or tensor.shape[0] != 1 or tensor.shape[1] % 2:
+            raise SourceError(f"{where}: expected shape (1, even), got {tuple(tensor.shape)}.")
+        return RotaryRelativePositionBias(tensor.shape[1], 2048 if limit is None else limit)
+    if tensor.ndim != 1 or tensor.shape[0] % 2 == 0:
+        raise SourceError(f"{where}: expected shape (2P - 1,), got {tuple(tensor.shape)}.")
+    held = (tensor.shape[0] + 1) // 2
+    if limit not in (None, held):
+        raise SourceError(f"{where}: holds {held} positions, and the config says {limit}.")
+    return RelativePositionBias(held)
+
+
+def _fill(module: Bias, state: dict[str, Tensor], prefix: str, where: str) -> None:
+    with torch.no_grad():
+        for leaf, parameter in module.named_parameters():
+            name = f"{prefix}.{leaf}".lstrip(".")
+            tensor = state[name]
+            if tensor.shape != parameter.shape:
+                raise SourceError(
+                    f"{where}: {name}: expected shape {tuple(parameter.shape)}, "
+                    f"got {tuple(tensor.shape)}."
+                )
+            if not tensor.is_floating_point() or not tensor.isfinite().all():
+                raise SourceError(
+                    f"{where}: {name}: expected finite floating-point values; "
+                    "it holds others (a diverged training?)."
+                )
+            parameter.copy_(tensor)
+    module.requires_grad_(False).eval()
+
+
+def _pick_checkpoint(folder: Path) -> Path:
+    found = sorted(folder.glob("*.pth"))
+    usual = [folder / name for name in USUAL_CHECKPOINTS if (folder / name).is_file()]
+    if usual:
+        return usual[0]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(path.name for path in found) or "none"
+    raise SourceError(
+        f"{folder}: expected one .pth, or one of {' or '.join(USUAL_CHECKPOINTS)}; found {names}. "
+        "Choose with --checkpoint."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
