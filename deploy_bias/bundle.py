@@ -56,7 +56,7 @@ class Bundle:
         if found != file.sha256:
             raise BundleError(
                 f"{path}: sha256 {found[:12]}…, {len(data)} bytes; the manifest says "
-                f"{file.sha256[:12]}…, {file.bytes} bytes. The file was changed or cut; export again."
+                f"{file.sha256[:12]}…, {file.bytes} bytes. It was changed or cut; export again."
             )
         return data
 
@@ -127,7 +127,8 @@ def parse(model: type[_Model], data: bytes, where: str) -> _Model:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise BundleError(
-            f"{where}: format is {found!r}, expected {FORMAT!r}: not a bundle of ours."
+            f"{where}: format is {found!r}, expected {FORMAT!r}; name a file or folder that "
+            "`deploy-bias export` wrote."
         )
     version = content.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:

@@ -1,9 +1,10 @@
 """Write a bundle: all of it, or nothing."""
 
+import copy
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import deploy_bias
 from deploy_bias.bundle import MANIFEST, PARITY, Bundle
 from deploy_bias.contract import Artifact, File, Label, Manifest
 from deploy_bias.errors import BundleError, OptionError, SourceError
-from export.backends import Exported, backend, backends
+from export.backends import Backend, Exported, backend, backends
 from export.cases import score_cases
 from export.checkpoint import Bias, Source, read_source
 from export.graphs import Graph, bias_graphs
@@ -76,14 +77,11 @@ def export_bundle(
     static = bias_graphs(found.modules, query_length, key_length, batch)
     flexible = bias_graphs(found.modules, query_length, key_length, batch, dynamic=True)
     weights = _weights(found.modules)
-    manifest_of = {
-        "exporter": _versions(exporters.values()),  # type: ignore[arg-type]
-        "source": found.info,
-    }
+    versions = _versions(exporters.values())
 
     def label(graphs: Sequence[Graph]) -> Label:
         return Label(
-            exporter=manifest_of["exporter"],
+            exporter=versions,
             weights_sha256=_sha256(weights),
             graphs=tuple(graph.contract for graph in graphs),
         )
@@ -100,7 +98,8 @@ def export_bundle(
                 artifacts.append(_write_artifact(folder, name, exported))
         progress("write the test vectors")
         manifest = Manifest(
-            **manifest_of,
+            exporter=versions,
+            source=found.info,
             weights=_write(folder, "weights.safetensors", weights),
             vectors=_write(folder, "vectors.safetensors", _vectors(static)),
             artifacts=tuple(artifacts),
@@ -124,8 +123,6 @@ def _read(
     if not modules:
         raise SourceError("no bias module given.")
     # The graphs are float32 and must not change when the caller trains on.
-    import copy
-
     copies = {name: copy.deepcopy(module).float().cpu().eval() for name, module in modules.items()}
     return Source(copies, {"module": type(next(iter(copies.values()))).__name__})
 
@@ -152,8 +149,8 @@ def _vectors(graphs: Sequence[Graph]) -> bytes:
     return save(tensors)
 
 
-def _versions(exporters: Sequence[object]) -> dict[str, str]:
-    packages = {package for exporter in exporters for package in exporter.VERSIONS}  # type: ignore[attr-defined]
+def _versions(exporters: Iterable[Backend]) -> dict[str, str]:
+    packages = {package for exporter in exporters for package in exporter.VERSIONS}
     found = {package: version(package) for package in sorted(packages)}
     return {"deploy_bias": deploy_bias.__version__, **found}
 

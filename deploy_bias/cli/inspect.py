@@ -35,8 +35,7 @@ def run(
         print_json(manifest.model_dump(mode="json"))
     else:
         graphs = {graph: None for artifact in manifest.artifacts for graph in artifact.graphs}
-        out.print(_contracts(list(graphs)))
-        out.print(_artifacts(manifest))
+        out.print(_modules(list(graphs)), _contracts(list(graphs)), _operators(manifest))
         _print_origin(manifest.exporter, manifest.weights.sha256, manifest.source)
     if plot is not None:
         with stages(debug) as progress:
@@ -55,57 +54,54 @@ def _inspect_file(path: Path, as_json: bool, debug: bool) -> None:
     if as_json:
         print_json(label.model_dump(mode="json"))
         return
-    out.print(_contracts(list(label.graphs)))
+    out.print(_modules(list(label.graphs)), _contracts(list(label.graphs)))
     _print_origin(label.exporter, label.weights_sha256, {})
+
+
+def _modules(graphs: list[GraphContract]) -> Table:
+    table = Table(title="Modules")
+    for heading in ("graph", "module", "weights"):
+        table.add_column(heading, overflow="fold")
+    for graph in graphs:
+        module = graph.module
+        size_of = "" if module.size is None else f"size={module.size}, "
+        built = f"{module.type}({size_of}max_positions={module.max_positions})"
+        table.add_row(graph.name, built, module.weights)
+    return table
 
 
 def _contracts(graphs: list[GraphContract]) -> Table:
     table = Table(title="Contract")
-    for heading in ("graph", "module", "inputs", "outputs"):
-        table.add_column(heading)
+    for heading in ("graph", "", "name", "dtype", "shape"):
+        table.add_column(heading, overflow="fold")
     for graph in graphs:
-        module = graph.module
-        sizes = f"max_positions {module.max_positions}"
-        if module.size is not None:
-            sizes = f"size {module.size}, {sizes}"
-        table.add_row(
-            graph.name,
-            f"{module.type}\n{sizes}\n{module.weights}",
-            "\n".join(map(_tensor, graph.inputs)),
-            "\n".join(map(_tensor, graph.outputs)),
-        )
+        for side, specs in (("input", graph.inputs), ("output", graph.outputs)):
+            for spec in specs:
+                table.add_row(graph.name, side, spec.name, spec.dtype, _shape(spec))
     return table
 
 
-def _tensor(spec: TensorSpec) -> str:
-    shape = ", ".join(
+def _shape(spec: TensorSpec) -> str:
+    sizes = (
         f"{s.name} ≤ {s.maximum}" if isinstance(s, DynamicSize) else str(s) for s in spec.shape
     )
-    return f"{spec.name} {spec.dtype} ({shape})"
+    return f"({', '.join(sizes)})"
 
 
-def _artifacts(manifest: Manifest) -> Table:
-    table = Table(title="Artifacts")
-    for heading in ("file", "backend", "graph", "delegated", "undelegated"):
-        table.add_column(heading)
-    table.add_column("size", justify="right")
+def _operators(manifest: Manifest) -> Table:
+    table = Table(title="Artifacts and their operators")
+    for heading in ("file", "graph", "operator"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("delegated", "undelegated"):
+        table.add_column(heading, justify="right")
     for artifact in manifest.artifacts:
-        shown = size(artifact.bytes)
-        for graph, operators in artifact.operators.items():
-            table.add_row(
-                artifact.path,
-                artifact.backend,
-                graph,
-                _counts(operators.delegated),
-                _counts(operators.undelegated),
-                shown,
-            )
-            shown = ""
+        file = f"{artifact.path} ({size(artifact.bytes)})"
+        for graph, found in artifact.operators.items():
+            for name in sorted({*found.delegated, *found.undelegated}):
+                counts = [str(found.delegated.get(name, "")), str(found.undelegated.get(name, ""))]
+                table.add_row(file, graph, name, *counts)
+        table.add_section()
     return table
-
-
-def _counts(operators: dict[str, int]) -> str:
-    return "\n".join(f"{count} {name}" for name, count in operators.items()) or "-"
 
 
 def _print_origin(exporter: dict[str, str], weights: str, source: dict[str, str]) -> None:

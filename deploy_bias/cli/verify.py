@@ -41,8 +41,15 @@ def run(
 def parity_table(report: Report) -> Table:
     """Return one row a graph and backend, and under each failure what failed."""
     table = Table(title="Parity with eager", caption="errors are distances to float64")
-    for heading in ("graph", "backend", "cases", "max abs error", "over eager's own", "verdict"):
-        table.add_column(heading, justify="right" if heading[0] in "mco" else "left")
+    for heading in (
+        "graph",
+        "backend",
+        "cases",
+        "abs error, worst case",
+        "over eager's own",
+        "verdict",
+    ):
+        table.add_column(heading, justify="right" if heading[0] in "aco" else "left")
     for result in report.results:
         worst = result.worst
         verdict = "[green]pass[/]" if result.passed else "[bold red]FAIL[/]"

@@ -1,4 +1,4 @@
-"""One file a backend; its name is the backend's name, here and in `deploy_bias.runtime.backends`."""
+"""One file a backend, of the same name as in `deploy_bias.runtime.backends`."""
 
 import importlib
 import pkgutil
@@ -43,7 +43,7 @@ class Backend(Protocol):
 def backends() -> dict[str, Backend]:
     """Return every backend by name."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    return {name: importlib.import_module(f"{__name__}.{name}") for name in names}  # type: ignore[misc]
+    return {name: importlib.import_module(f"{__name__}.{name}") for name in names}
 
 
 def backend(name: str) -> Backend:

@@ -14,6 +14,8 @@ from export.graphs import Graph
 
 VERSIONS = ("torch",)
 DYNAMIC = False
+WRITTEN_BY_ITSELF = ("version", "byteorder", ".data/serialization_id")
+"""Records that the writer adds to every archive."""
 
 
 def export(graphs: Sequence[Graph], label: LabelOf) -> list[Exported]:
@@ -31,20 +33,12 @@ def _export_one(graph: Graph, label: LabelOf) -> Exported:
         extra = {"deploy_bias": label([graph]).model_dump_json()}
         torch.jit.save(script, buffer, _extra_files=extra)
     kinds = Counter(node.kind() for node in script.inlined_graph.nodes())
+    operators = {kind: count for kind, count in sorted(kinds.items()) if kind.startswith("aten::")}
     return Exported(
         path=f"{contract.name}.pt",
         data=_without_debug_files(buffer.getvalue()),
         graphs=(graph,),
-        operators={
-            contract.name: Operators(
-                delegated={},
-                undelegated={
-                    kind: count
-                    for kind, count in sorted(kinds.items())
-                    if kind.startswith("aten::")
-                },
-            )
-        },
+        operators={contract.name: Operators(delegated={}, undelegated=operators)},
     )
 
 
@@ -54,11 +48,7 @@ def _without_debug_files(archive: bytes) -> bytes:
     buffer = io.BytesIO()
     writer = torch._C.PyTorchFileWriter(buffer)
     for name in reader.get_all_records():
-        if not name.endswith(".debug_pkl") and name not in (
-            "version",
-            "byteorder",
-            ".data/serialization_id",
-        ):
+        if not name.endswith(".debug_pkl") and name not in WRITTEN_BY_ITSELF:
             data = reader.get_record(name)
             writer.write_record(name, data, len(data))
     writer.write_end_of_file()

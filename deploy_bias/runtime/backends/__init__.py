@@ -35,7 +35,7 @@ class Backend(Protocol):
 def backends() -> dict[str, Backend]:
     """Return every backend by name."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    return {name: importlib.import_module(f"{__name__}.{name}") for name in names}  # type: ignore[misc]
+    return {name: importlib.import_module(f"{__name__}.{name}") for name in names}
 
 
 def missing_package(name: str) -> str | None:
