@@ -2,7 +2,9 @@
 
 
 class DeployBiasError(Exception):
-    """Base of all of them; the command line prints it as one line and exits with 2."""
+    """Base of all of them; the command line prints it as one line and exits with its status."""
+
+    exit_status = 2
 
 
 class SourceError(DeployBiasError):

@@ -102,7 +102,7 @@ class Report:
 class Mismatch(DeployBiasError):
     """An exported graph does not compute what the eager module does; the exit status is 1."""
 
-    is_mismatch = True
+    exit_status = 1
 
     def __init__(self, report: Report) -> None:
         self.report = report

@@ -5,7 +5,6 @@ Exit status: 0 done, 1 a graph does not match, 2 the request cannot be carried o
 
 import sys
 
-import click
 import typer
 
 from deploy_bias.cli import demo, export, inspect, verify
@@ -26,20 +25,12 @@ for command in (export, verify, inspect, demo):
 def main() -> None:
     """Run the command line; every error is one line, unless --debug asks for the traceback."""
     try:
-        status = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        status = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        errors.print("interrupted")
-        status = 130
+        app()  # leaves by SystemExit, usage errors with status 2
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        known = isinstance(error, DeployBiasError)
         text = " ".join(str(error).split()) or type(error).__name__
-        if not known:
-            text = f"{type(error).__name__}: {text} (not foreseen: run again with --debug)"
+        if not isinstance(error, DeployBiasError):
+            text = f"{type(error).__name__}: {text} (not foreseen; --debug shows where)"
         errors.print(f"error: {text}", markup=False, highlight=False, soft_wrap=True)
-        status = 1 if getattr(error, "is_mismatch", False) else 2
-    sys.exit(status or 0)
+        sys.exit(error.exit_status if isinstance(error, DeployBiasError) else 2)
