@@ -1,0 +1,1 @@
+"""Ratios against ESPnet, in one process and on one thread: `make bench`."""
