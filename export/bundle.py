@@ -2,10 +2,9 @@
 
 import copy
 import hashlib
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from safetensors.numpy import save
 import deploy_bias
 from deploy_bias.bundle import MANIFEST, PARITY, Bundle
 from deploy_bias.contract import Artifact, File, Label, Manifest
-from deploy_bias.errors import BundleError, OptionError, SourceError
+from deploy_bias.errors import BackendError, BundleError, OptionError, SourceError
 from export.backends import Backend, Exported, backend, backends
 from export.cases import score_cases
 from export.checkpoint import Bias, Source, read_source
@@ -64,7 +63,7 @@ def export_bundle(
         Mismatch: an exported graph does not compute what the eager module does; nothing is
             written.
     """
-    output = Path(output)
+    output = Path(output).resolve()
     _check_output(output)
     names = list(dict.fromkeys(backends_wanted)) if backends_wanted else list(backends())
     exporters = {name: backend(name) for name in names}
@@ -120,8 +119,14 @@ def _read(
     if source is None or isinstance(source, str | Path):
         return read_source(None if source is None else Path(source), config, checkpoint)
     modules = source if isinstance(source, dict) else {"": source}
+    for module in modules.values():
+        if not isinstance(module, Bias):
+            raise SourceError(
+                f"{type(module).__name__} is no bias module; expected RelativePositionBias or "
+                "RotaryRelativePositionBias of deploy_bias (load ESPnet's state_dict into one)."
+            )
     if not modules:
-        raise SourceError("no bias module given.")
+        raise SourceError("no bias module given; name at least one.")
     # The graphs are float32 and must not change when the caller trains on.
     copies = {name: copy.deepcopy(module).float().cpu().eval() for name, module in modules.items()}
     return Source(copies, {"module": type(next(iter(copies.values()))).__name__})
@@ -151,7 +156,12 @@ def _vectors(graphs: Sequence[Graph]) -> bytes:
 
 def _versions(exporters: Iterable[Backend]) -> dict[str, str]:
     packages = {package for exporter in exporters for package in exporter.VERSIONS}
-    found = {package: version(package) for package in sorted(packages)}
+    try:
+        found = {package: version(package) for package in sorted(packages)}
+    except PackageNotFoundError as error:
+        raise BackendError(
+            f"export needs {error.name}, which is not installed: pip install 'deploy-bias[export]'."
+        ) from error
     return {"deploy_bias": deploy_bias.__version__, **found}
 
 
@@ -174,16 +184,29 @@ def _sha256(data: bytes) -> str:
 
 
 def _check_output(output: Path) -> None:
-    if (
-        output.exists()
-        and not (output / MANIFEST).is_file()
-        and (not output.is_dir() or any(output.iterdir()))
-    ):
+    """Only a bundle is replaced, and only one that holds nothing else."""
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not (output / MANIFEST).is_file():
         raise BundleError(f"{output}: exists and is not a bundle; choose another folder.")
+    manifest = Bundle(output).manifest
+    files = {MANIFEST, PARITY, manifest.weights.path, manifest.vectors.path}
+    files |= {artifact.path for artifact in manifest.artifacts}
+    foreign = sorted(path.name for path in output.iterdir() if path.name not in files)
+    if foreign:
+        raise BundleError(
+            f"{output}: holds more than the bundle that it would replace: {', '.join(foreign)}; "
+            "move that away or choose another folder."
+        )
 
 
 def _replace(folder: Path, output: Path, scratch: Path) -> None:
+    old = scratch / "old"
     if output.exists():
-        output.rename(scratch / "old")
-    folder.rename(output)
-    shutil.rmtree(scratch / "old", ignore_errors=True)
+        output.rename(old)
+    try:
+        folder.rename(output)
+    except OSError:
+        if old.exists():
+            old.rename(output)
+        raise

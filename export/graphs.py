@@ -109,6 +109,8 @@ def bias_graphs(
     Raises:
         OptionError: a length is outside what a module supports.
     """
+    if batch < 1:
+        raise OptionError(f"--batch must be at least 1, got {batch}.")
     graphs = []
     for number, (prefix, bias) in enumerate(modules.items()):
         name = "bias" if len(modules) == 1 else f"bias_{number}"
@@ -117,7 +119,6 @@ def bias_graphs(
         queries = keys if query_length is None else query_length
         _check("--key-length", keys, limit, f"max_positions of {prefix or 'the bias'}")
         _check("--query-length", queries, keys, "--key-length")
-        _check("--batch", batch, 2**16, "the most that makes sense")
         shape: tuple[int | DynamicSize, ...] = (batch, queries, keys)
         if dynamic:
             shape = (

@@ -150,8 +150,8 @@ def _verify_backend(
                     found = _verify_graph(
                         graphs[contract.name], modules[contract.module.weights], vectors
                     )
-                except RuntimeError as error:  # what the runtimes raise when a graph cannot run
-                    why = f"failed to run: {error}"
+                except Exception as error:  # each runtime has its own; the others still count
+                    why = f"failed to run: {type(error).__name__}: {error}"
             results.append(GraphResult(contract.name, backend, artifact.path, found, why))
     return results
 
@@ -259,8 +259,7 @@ def eager_modules(bundle: Bundle) -> dict[str, Bias]:
 
 
 def _eager_module(said: BiasModule, state: dict[str, Tensor], where: str) -> Bias:
-    prefix = f"{said.weights}." if said.weights else ""
-    own = {name: tensor for name, tensor in state.items() if name.startswith(prefix)}
+    own = {k: tensor for k, tensor in state.items() if k.rpartition(".")[0] == said.weights}
     options = {
         "rel_pos_bias_type": "rotary" if said.size else "simple",
         "max_positions": said.max_positions,

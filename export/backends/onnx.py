@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 
-import onnxscript.optimizer
 import torch
 from torch.export import Dim
 
@@ -25,6 +24,8 @@ def export(graphs: Sequence[Graph], label: LabelOf) -> list[Exported]:
 
 
 def _export_one(graph: Graph, label: LabelOf) -> Exported:
+    import onnxscript.optimizer
+
     contract = graph.contract
     program = torch.onnx.export(
         graph.module(toeplitz_by_repeat),
