@@ -1,0 +1,76 @@
+"""Shared models and bundles. A bundle costs seconds, so each is exported once a worker."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from espnet2.asr_transducer.decoder.mega_decoder import MEGADecoder
+from espnet2.asr_transducer.decoder.modules.mega import positional_bias as espnet
+
+from deploy_bias import RelativePositionBias, RotaryRelativePositionBias
+from deploy_bias.bundle import Bundle
+from export import export_bundle
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Path:
+    """The experiment folder that ships in the package."""
+    return Path(str(files("deploy_bias"))) / "data/digits"
+
+
+@pytest.fixture(scope="session")
+def digits_bundle(digits, tmp_path_factory) -> Bundle:
+    """The shipped model on all backends. Tests that change files copy it first."""
+    folder = tmp_path_factory.mktemp("bundles") / "digits"
+    export_bundle(digits, folder)
+    return Bundle(folder)
+
+
+@pytest.fixture(scope="session")
+def dynamic_bundle(tmp_path_factory) -> Bundle:
+    """A small simple bias with a dynamic length, ONNX only."""
+    folder = tmp_path_factory.mktemp("bundles") / "dynamic"
+    torch.manual_seed(3)
+    export_bundle(RelativePositionBias(37), folder, backends_wanted=["onnx"], dynamic=True)
+    return Bundle(folder)
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """Make an ESPnet experiment folder with a random decoder of the given options."""
+
+    def make(vocab: int = 7, **options) -> tuple[Path, MEGADecoder]:
+        torch.manual_seed(5)
+        conf = {
+            "block_size": 16,
+            "linear_size": 24,
+            "qk_size": 8,
+            "v_size": 16,
+            "num_heads": 2,
+            "num_blocks": 2,
+            "max_positions": 20,
+            **options,
+        }
+        decoder = MEGADecoder(vocab, **conf)
+        folder = tmp_path / "experiment"
+        folder.mkdir()
+        state = {f"decoder.{name}": tensor for name, tensor in decoder.state_dict().items()}
+        torch.save(state, folder / "valid.loss.best.pth")
+        (folder / "config.yaml").write_text(yaml.safe_dump({"decoder": "mega", "decoder_conf": conf}))
+        return folder, decoder
+
+    return make
+
+
+BOTH = pytest.mark.parametrize(
+    ("ours", "theirs", "arguments"),
+    [
+        (RelativePositionBias, espnet.RelativePositionBias, (64,)),
+        (RotaryRelativePositionBias, espnet.RotaryRelativePositionBias, (16, 64)),
+    ],
+    ids=["simple", "rotary"],
+)
