@@ -60,7 +60,9 @@ def experiment(tmp_path):
         folder.mkdir()
         state = {f"decoder.{name}": tensor for name, tensor in decoder.state_dict().items()}
         torch.save(state, folder / "valid.loss.best.pth")
-        (folder / "config.yaml").write_text(yaml.safe_dump({"decoder": "mega", "decoder_conf": conf}))
+        (folder / "config.yaml").write_text(
+            yaml.safe_dump({"decoder": "mega", "decoder_conf": conf})
+        )
         return folder, decoder
 
     return make

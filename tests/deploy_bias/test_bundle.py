@@ -52,7 +52,10 @@ def test_not_a_bundle(tmp_path):
         ("{", "not JSON"),
         ("[]", "format is 'list'"),
         ('{"format": "sherpa"}', "format is 'sherpa', expected 'deploy_bias'"),
-        ('{"format": "deploy_bias", "format_version": 99}', "version 99, .* reads up to 1; upgrade"),
+        (
+            '{"format": "deploy_bias", "format_version": 99}',
+            "version 99, .* reads up to 1; upgrade",
+        ),
         ('{"format": "deploy_bias", "format_version": 1}', "exporter: Field required"),
     ],
 )

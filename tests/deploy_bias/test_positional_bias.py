@@ -208,7 +208,9 @@ class TestBadArguments:
     def test_window_wider_than_its_keys(self, ours, theirs, arguments):
         with pytest.raises(ValueError, match=r"query_length must be 1 to 4 \(key_length\), got 5"):
             ours(*arguments).window(5, 4)
-        with pytest.raises(ValueError, match=r"key_length must be 1 to 64 \(max_positions\), got 65"):
+        with pytest.raises(
+            ValueError, match=r"key_length must be 1 to 64 \(max_positions\), got 65"
+        ):
             ours(*arguments).window(5, 65)
         with pytest.raises(TypeError, match="key_length"):
             ours(*arguments).window(1, 4.0)

@@ -106,7 +106,7 @@ class TestExperimentFolder:
         folder, _ = experiment(rel_pos_bias_type="simple")
         text = (folder / "config.yaml").read_text()
         (folder / "config.yaml").write_text(text.replace("simple", "rotary"))
-        with pytest.raises(SourceError, match="is a simple bias, and the config says .*rotary"):
+        with pytest.raises(SourceError, match=r"is a simple bias, and the config says .*rotary"):
             read_source(folder)
         (folder / "config.yaml").write_text(text.replace("max_positions: 20", "max_positions: 9"))
         with pytest.raises(SourceError, match="holds 20 positions, and the config says 9"):
@@ -123,7 +123,9 @@ class TestBareStateDict:
 
     def test_safetensors(self, tmp_path):
         module = RotaryRelativePositionBias(8, 2048)
-        save_file({f"a.b.{k}": v for k, v in module.state_dict().items()}, tmp_path / "b.safetensors")
+        save_file(
+            {f"a.b.{k}": v for k, v in module.state_dict().items()}, tmp_path / "b.safetensors"
+        )
         modules = read_source(tmp_path / "b.safetensors").modules
         assert torch.equal(modules["a.b"](50), module(50))
 

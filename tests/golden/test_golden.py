@@ -15,7 +15,10 @@ HERE = Path(__file__).parent
 
 @pytest.mark.parametrize(
     ("name", "module", "tolerance"),
-    [("simple", RelativePositionBias(48), 0.0), ("rotary", RotaryRelativePositionBias(32, 48), 2e-6)],
+    [
+        ("simple", RelativePositionBias(48), 0.0),
+        ("rotary", RotaryRelativePositionBias(32, 48), 2e-6),
+    ],
 )
 def test_ours_matches_the_golden_vectors(name, module, tolerance):
     golden = load_file(HERE / f"{name}.safetensors")

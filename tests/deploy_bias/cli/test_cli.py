@@ -1,0 +1,157 @@
+"""The command as a user and a CI job see it: output, exit status, one line an error."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy_bias import cli
+
+COMMAND = str(Path(sys.executable).with_name("deploy-bias"))
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Run the command in this process; return exit status, stdout and stderr."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["deploy-bias", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        written = capfd.readouterr()
+        return stop.value.code or 0, written.out, written.err
+
+    return call
+
+
+@pytest.fixture
+def copy(digits_bundle, tmp_path):
+    shutil.copytree(digits_bundle.folder, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_the_installed_command(tmp_path):
+    done = subprocess.run(
+        [COMMAND, "demo"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("pass") == 6
+    assert {path.name for path in tmp_path.iterdir()} == {"digits-bundle", "digits-bundle.png"}
+    for stage in ("read the checkpoint", "export to onnx", "verify executorch"):
+        assert stage in done.stderr
+    assert "cpuinfo" not in done.stderr
+    assert "Warning" not in done.stderr
+
+
+def test_export(run, digits, tmp_path, digits_bundle):
+    status, out, _ = run("export", digits, "-o", tmp_path / "b", "--backend", "onnx, torchscript")
+    assert status == 0
+    assert "bias.onnx, bias.pt" in out
+    exported = (tmp_path / "b" / "bias.onnx").read_bytes()
+    # The exporter's versions are in the label, and fewer backends name fewer of them.
+    assert len(exported) < len((digits_bundle.folder / "bias.onnx").read_bytes())
+
+
+def test_export_json(run, digits, tmp_path):
+    options = ["--backend", "onnx", "--query-length", 1, "--key-length", 9, "--batch", 2, "--json"]
+    status, out, _ = run("export", digits, "-o", tmp_path / "b", *options)
+    assert status == 0
+    manifest = json.loads(out)["manifest"]
+    assert manifest["artifacts"][0]["graphs"][0]["inputs"][0]["shape"] == [2, 1, 9]
+
+
+def test_verify(run, copy):
+    (copy / "parity.json").unlink()
+    status, out, _ = run("verify", copy)
+    assert status == 0
+    assert out.count("pass") == 3
+    assert json.loads((copy / "parity.json").read_text())["passed"]
+
+
+def test_verify_json(run, digits_bundle):
+    status, out, _ = run("verify", digits_bundle.folder, "--json")
+    assert status == 0
+    assert json.loads(out)["passed"]
+
+
+def test_a_mismatch_is_exit_status_1_and_every_backend_is_reported(run, copy):
+    (copy / "model.pte").write_bytes(b"x")
+    status, out, _ = run("verify", copy)
+    assert status == 1
+    assert out.count("pass") == 2
+    assert out.count("FAIL") == 1
+    assert not json.loads((copy / "parity.json").read_text())["passed"]
+
+
+def test_inspect(run, digits_bundle):
+    status, out, _ = run("inspect", digits_bundle.folder)
+    assert status == 0
+    for text in ("biased_scores", "(1, 128, 128)", "aten.add.Tensor", "torch 2.13", "model.pte"):
+        assert text in out
+
+
+@pytest.mark.parametrize("name", ["bias.onnx", "model.pte", "bias.pt"])
+def test_inspect_a_lone_file(run, digits_bundle, name):
+    status, out, _ = run("inspect", digits_bundle.folder / name)
+    assert status == 0
+    assert "biased_scores" in out
+    status, out, _ = run("inspect", digits_bundle.folder / name, "--json")
+    assert json.loads(out)["graphs"][0]["name"] == "bias"
+
+
+def test_inspect_json(run, digits_bundle):
+    _, out, _ = run("inspect", digits_bundle.folder, "--json")
+    assert json.loads(out) == digits_bundle.manifest.model_dump(mode="json")
+
+
+def test_inspect_plot(run, digits_bundle, tmp_path):
+    status, _, _ = run("inspect", digits_bundle.folder, "--plot", tmp_path / "new" / "bias.png")
+    assert status == 0
+    assert (tmp_path / "new" / "bias.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "nowhere"], "nowhere: no such file or folder"),
+        (["export"], "no checkpoint given"),
+        (["verify", "nowhere"], "nowhere: is not a folder; expected a bundle"),
+        (["inspect", "nowhere"], "nowhere: is not a folder; expected a bundle"),
+        (["export", "{digits}", "--backend", "tflite"], "backend 'tflite' is unknown"),
+        (["export", "{digits}", "--key-length", "129"], "--key-length must be 1 to 128"),
+        (["export", "{digits}", "--dynamic", "--backend", "executorch"], "add --backend onnx"),
+        (["inspect", "{bundle}", "--plot", "x.xyz"], "end it in .png"),
+        (["verify"], "Missing argument"),
+        (["inspect", "{bundle}", "--nope"], "No such option"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_status_2(
+    run, digits, digits_bundle, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    places = {"digits": digits, "bundle": digits_bundle.folder}
+    status, _, err = run(*[argument.format(**places) for argument in arguments])
+    assert status == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert not any(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["deploy-bias", "verify", str(tmp_path), "--debug"])
+    with pytest.raises(Exception, match=r"holds no manifest\.json"):
+        cli.main()
+
+
+def test_an_error_nobody_foresaw_is_still_one_line(run, monkeypatch, digits_bundle):
+    def fail(folder):
+        raise ZeroDivisionError("what")
+
+    monkeypatch.setattr(cli.verify, "Bundle", fail)
+    status, _, err = run("verify", digits_bundle.folder)
+    assert status == 2
+    assert err == "error: ZeroDivisionError: what (not foreseen; --debug shows where)\n"

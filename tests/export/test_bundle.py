@@ -1,0 +1,194 @@
+"""Exporting: what is written, that it is the same every time, and that it is all or nothing."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+import export.bundle
+from deploy_bias import RelativePositionBias
+from deploy_bias.bundle import Bundle
+from deploy_bias.errors import BackendError, BundleError, OptionError, SourceError
+from deploy_bias.runtime import load, open_file
+from export import Mismatch, export_bundle
+
+FILES = {
+    "bias.onnx",
+    "bias.pt",
+    "manifest.json",
+    "model.pte",
+    "parity.json",
+    "vectors.safetensors",
+    "weights.safetensors",
+}
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+class TestWhatIsWritten:
+    def test_the_files(self, digits_bundle):
+        assert set(contents(digits_bundle.folder)) == FILES
+
+    def test_weights_have_their_espnet_names_and_values(self, digits_bundle, digits):
+        state = torch.load(digits / "valid.loss.best.pth", weights_only=True)
+        weights = load_file(digits_bundle.folder / "weights.safetensors")
+        prefix = "decoder.mega_blocks.0.0.rel_pos_bias"
+        assert set(weights) == {f"{prefix}.alpha", f"{prefix}.beta"}
+        assert all(np.array_equal(array, state[name]) for name, array in weights.items())
+
+    def test_vectors_are_what_the_graphs_give(self, digits_bundle):
+        vectors = load_file(digits_bundle.folder / "vectors.safetensors")
+        graph = load(digits_bundle)["bias"]
+        for case in ("real", "normal"):
+            got = graph(scores=vectors[f"bias/{case}/scores"])
+            assert np.array_equal(got["biased_scores"], vectors[f"bias/{case}/biased_scores"])
+
+    def test_the_matrix_is_not_in_the_files(self, digits_bundle):
+        assert all(artifact.bytes < 128 * 128 for artifact in digits_bundle.manifest.artifacts)
+
+    def test_xnnpack_takes_the_addition(self, digits_bundle):
+        (artifact,) = digits_bundle.artifacts("executorch")
+        assert artifact.operators["bias"].delegated == {"aten.add.Tensor": 1}
+
+    def test_no_path_of_this_machine(self, digits_bundle, digits):
+        for name, data in contents(digits_bundle.folder).items():
+            for path in (os.getcwd(), str(digits), os.path.expanduser("~"), sys.prefix):  # noqa: PTH109, PTH111
+                assert path.encode() not in data, (name, path)
+
+    def test_the_same_bytes_every_time(self, digits_bundle, digits, tmp_path):
+        code = f"from export import export_bundle; export_bundle({str(digits)!r}, 'again')"
+        env = {**os.environ, "PYTHONHASHSEED": "77"}
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=True)
+        assert contents(tmp_path / "again") == contents(digits_bundle.folder)
+
+
+class TestShapes:
+    @pytest.mark.parametrize("kind", ["simple", "rotary"])
+    def test_several_blocks_share_one_pte(self, experiment, tmp_path, kind):
+        folder, decoder = experiment(rel_pos_bias_type=kind)
+        report = export_bundle(folder, tmp_path / "bundle", query_length=1, batch=3)
+        assert {(r.graph, r.backend) for r in report.results} == {
+            (f"bias_{i}", backend)
+            for i in (0, 1)
+            for backend in ("onnx", "executorch", "torchscript")
+        }
+        bundle = Bundle(tmp_path / "bundle")
+        assert len(bundle.artifacts("executorch")) == 1
+        assert [a.path for a in bundle.artifacts("onnx")] == ["bias_0.onnx", "bias_1.onnx"]
+        scores = np.zeros((3, 1, 20), np.float32)
+        for backend in bundle.manifest.backends:
+            graphs = load(bundle, backend)
+            for i, (block, _) in enumerate(decoder.mega_blocks):
+                got = graphs[f"bias_{i}"](scores=scores)["biased_scores"]
+                expected = block.rel_pos_bias(20)[-1].detach().expand(3, 1, 20).numpy()
+                np.testing.assert_allclose(got, expected, rtol=0, atol=1e-8)
+
+    def test_the_default_is_the_square_up_to_256(self, tmp_path):
+        export_bundle(RelativePositionBias(300), tmp_path / "b", backends_wanted=["onnx"])
+        (artifact,) = Bundle(tmp_path / "b").artifacts("onnx")
+        assert artifact.graphs[0].inputs[0].shape == (1, 256, 256)
+
+    @pytest.mark.parametrize(("queries", "keys"), [(1, 1), (1, 127), (127, 127), (5, 97)])
+    def test_odd_windows(self, tmp_path, queries, keys):
+        bias = RelativePositionBias(127)
+        export_bundle(bias, tmp_path / "b", query_length=queries, key_length=keys)
+        for backend in ("onnx", "executorch", "torchscript"):
+            got = load(tmp_path / "b", backend)["bias"](
+                scores=np.zeros((1, queries, keys), np.float32)
+            )
+            assert np.array_equal(got["biased_scores"][0], bias.window(queries, keys).detach())
+
+    def test_dynamic_beside_static(self, tmp_path):
+        wanted = ["onnx", "executorch"]
+        export_bundle(RelativePositionBias(9), tmp_path / "b", backends_wanted=wanted, dynamic=True)
+        flexible, static = (open_file(tmp_path / "b" / n) for n in ("bias.onnx", "model.pte"))
+        assert flexible.graphs[0].inputs[0].shape[2].maximum == 9
+        assert static.graphs[0].inputs[0].shape == (1, 9, 9)
+
+    def test_training_on_does_not_change_the_bundle(self, tmp_path):
+        bias = RelativePositionBias(9).double().train()
+        export_bundle(bias, tmp_path / "b", backends_wanted=["onnx"])
+        assert bias.training
+        assert bias.relative_position_bias.dtype == torch.float64
+        assert bias.relative_position_bias.requires_grad
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"key_length": 10}, r"--key-length must be 1 to 9 \(max_positions of the bias\)"),
+            ({"key_length": 0}, "--key-length must be 1 to 9"),
+            ({"key_length": 4, "query_length": 5}, r"--query-length must be 1 to 4 .*got 5"),
+            ({"batch": 0}, "--batch must be at least 1, got 0"),
+            ({"dynamic": True, "backends_wanted": ["executorch"]}, "add --backend onnx"),
+        ],
+    )
+    def test_options_out_of_range(self, tmp_path, options, message):
+        with pytest.raises(OptionError, match=message):
+            export_bundle(RelativePositionBias(9), tmp_path / "b", **options)
+        assert not any(tmp_path.iterdir())
+
+    def test_an_unknown_backend(self, tmp_path):
+        with pytest.raises(BackendError, match="'tflite' is unknown; choose from executorch, onnx"):
+            export_bundle(RelativePositionBias(9), tmp_path / "b", backends_wanted=["tflite"])
+
+    @pytest.mark.parametrize("source", [torch.nn.Linear(1, 1), {}])
+    def test_a_module_that_is_no_bias(self, tmp_path, source):
+        with pytest.raises(SourceError, match="no bias module"):
+            export_bundle(source, tmp_path / "b")
+
+    def test_a_folder_that_is_no_bundle_is_left_alone(self, tmp_path):
+        (tmp_path / "thesis.tex").write_text("x")
+        with pytest.raises(BundleError, match="exists and is not a bundle"):
+            export_bundle(RelativePositionBias(9), tmp_path)
+        assert set(contents(tmp_path)) == {"thesis.tex"}
+
+    def test_a_bundle_that_holds_more_is_left_alone(self, tmp_path):
+        export_bundle(RelativePositionBias(9), tmp_path / "b", backends_wanted=["onnx"])
+        (tmp_path / "b" / "notes.txt").write_text("x")
+        before = contents(tmp_path / "b")
+        with pytest.raises(BundleError, match=r"holds more .*notes\.txt"):
+            export_bundle(RelativePositionBias(9), tmp_path / "b", backends_wanted=["onnx"])
+        assert contents(tmp_path / "b") == before
+
+
+class TestAllOrNothing:
+    @pytest.fixture
+    def old(self, tmp_path):
+        export_bundle(RelativePositionBias(9), tmp_path / "b", backends_wanted=["onnx"])
+        return contents(tmp_path / "b")
+
+    def test_an_old_bundle_is_replaced(self, tmp_path, old):
+        bias = RelativePositionBias(5)
+        export_bundle(bias, tmp_path / "b", backends_wanted=["torchscript"])
+        assert set(contents(tmp_path / "b")) == FILES - {"bias.onnx", "model.pte"}
+        assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+    @pytest.mark.parametrize("failing", ["_vectors", "verify", "_write_artifact"])
+    def test_a_failure_leaves_the_old_bundle(self, tmp_path, old, monkeypatch, failing):
+        def fail(*args, **kwargs):
+            raise OSError("disk full")
+
+        monkeypatch.setattr(export.bundle, failing, fail)
+        with pytest.raises(OSError, match="disk full"):
+            export_bundle(RelativePositionBias(5), tmp_path / "b", backends_wanted=["onnx"])
+        assert contents(tmp_path / "b") == old
+        assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+    def test_a_graph_that_does_not_match_is_not_written(self, tmp_path, monkeypatch):
+        right = RelativePositionBias.diagonals
+
+        def wrong(self, query_length, key_length):
+            return right(self, query_length, key_length).flip(0)
+
+        monkeypatch.setattr(RelativePositionBias, "diagonals", wrong)
+        with pytest.raises(Mismatch, match="bias on onnx: case"):
+            export_bundle(RelativePositionBias(9), tmp_path / "b", backends_wanted=["onnx"])
+        assert not any(tmp_path.iterdir())

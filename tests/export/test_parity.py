@@ -1,0 +1,228 @@
+"""The gate is only worth what it catches: each fault here must turn it red."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from deploy_bias import RelativePositionBias, RotaryRelativePositionBias
+from deploy_bias.bundle import Bundle
+from export import export_bundle, verify
+from export.backends import onnx as onnx_exporter
+from export.graphs import BiasGraph
+from export.parity import judge
+
+EXACT = torch.tensor([[1.0, -2.0], [0.5, 4.0]], dtype=torch.float64)
+EAGER = EXACT.float()
+
+
+class TestJudge:
+    def test_equal_passes(self):
+        found = judge(EAGER, EAGER, EXACT)
+        assert found["passed"]
+        assert found["error"] == 0
+        assert found["error_by_eager"] is None
+
+    def test_the_budget_is_four_times_eagers_error(self):
+        exact = EXACT + torch.tensor([[0.0, 0.0], [0.0, 1e-7]]).double()
+        unit = 2.0**-22  # of the last place of 2
+        eager = EAGER + torch.tensor([[0.0, unit], [0.0, 0.0]])
+        near = EAGER + torch.tensor([[0.0, 4 * unit], [0.0, 0.0]])
+        far = EAGER + torch.tensor([[0.0, 5 * unit], [0.0, 0.0]])
+        assert judge(near, eager, exact)["passed"]
+        found = judge(far, eager, exact)
+        assert not found["passed"]
+        assert found["worst"]["index"] == [0, 1]
+        assert found["error_by_eager"] == pytest.approx(5)
+
+    def test_an_eager_module_that_is_wrong_is_no_excuse(self):
+        wrong = EAGER + torch.tensor([[1e-3, 0.0], [0.0, 0.0]])
+        assert not judge(wrong, wrong, EXACT)["passed"]
+
+    def test_where_eager_is_exact_half_a_unit_is_left(self):
+        unit = torch.finfo(torch.float32).eps * 4  # the largest value is 4
+        assert judge(EAGER, EAGER, EXACT + unit * 0.49)["passed"]
+        off = EAGER.clone()
+        off[1, 1] += unit
+        assert not judge(off, EAGER, EXACT)["passed"]
+
+    @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+    def test_what_should_be_finite(self, bad):
+        got = EAGER.clone()
+        got[0, 1] = bad
+        found = judge(got, EAGER, EXACT)
+        assert not found["passed"]
+        assert found["worst"]["index"] == [0, 1]
+
+    @pytest.mark.parametrize("special", [torch.nan, torch.inf, -torch.inf])
+    @pytest.mark.parametrize("got", [torch.nan, torch.inf, -torch.inf, 0.0])
+    def test_what_should_not_be_finite_must_be_the_same(self, special, got):
+        exact, eager, found = EXACT.clone(), EAGER.clone(), EAGER.clone()
+        exact[0, 0], eager[0, 0], found[0, 0] = special, special, got
+        same = str(special) == str(got)
+        assert judge(found, eager, exact)["passed"] == same
+
+    def test_another_shape_or_dtype(self):
+        with pytest.raises(RuntimeError, match=r"output is torch.float32 \(2,\)"):
+            judge(EAGER[0], EAGER, EXACT)
+        with pytest.raises(RuntimeError, match=r"torch\.float16"):
+            judge(EAGER.half(), EAGER, EXACT)
+
+
+def transposed(layout):
+    return lambda diagonals, q, k: layout(diagonals, q, k).flip(0).flip(1)
+
+
+def shifted(layout):
+    return lambda diagonals, q, k: layout(diagonals, q, k).roll(1, 1)
+
+
+def cut_at_the_edge(layout):
+    def cut(diagonals, q, k):
+        edge = torch.ones_like(diagonals)
+        edge[0] = 0
+        return layout(diagonals * edge, q, k)
+
+    return cut
+
+
+def one_value_off_by_a_percent(layout):
+    def off(diagonals, q, k):
+        factor = torch.ones_like(diagonals)
+        factor[5] = 1.01
+        return layout(diagonals * factor, q, k)
+
+    return off
+
+
+def half_in_the_middle(layout):
+    return lambda diagonals, q, k: layout(diagonals.half().float(), q, k)
+
+
+FAULTS = [transposed, shifted, cut_at_the_edge, one_value_off_by_a_percent, half_in_the_middle]
+BIASES = [RelativePositionBias(24), RotaryRelativePositionBias(8, 24)]
+
+
+class TestFaults:
+    """Known-bad graphs, exported with a right label and right hashes."""
+
+    @pytest.mark.parametrize("fault", FAULTS)
+    @pytest.mark.parametrize("bias", BIASES, ids=["simple", "rotary"])
+    def test_a_faulty_graph(self, tmp_path, monkeypatch, fault, bias):
+        monkeypatch.setattr(
+            onnx_exporter, "toeplitz_by_repeat", fault(onnx_exporter.toeplitz_by_repeat)
+        )
+        monkeypatch.setattr("export.bundle.verify", lambda *a, **k: Passed())
+        export_bundle(bias, tmp_path / "b", backends_wanted=["onnx", "torchscript"])
+        report = verify(Bundle(tmp_path / "b"))
+        assert {r.backend: r.passed for r in report.results} == {"onnx": False, "torchscript": True}
+
+    @pytest.mark.parametrize("bias", BIASES, ids=["simple", "rotary"])
+    def test_an_addition_left_out(self, tmp_path, monkeypatch, bias):
+        class Forgetful(BiasGraph):
+            def forward(self, scores):
+                return scores + 0.0
+
+        monkeypatch.setattr("export.graphs.BiasGraph", Forgetful)
+        monkeypatch.setattr("export.bundle.verify", lambda *a, **k: Passed())
+        export_bundle(bias, tmp_path / "b", backends_wanted=["onnx"])
+        assert not verify(Bundle(tmp_path / "b")).passed
+
+
+class Passed:
+    """A report that lets a faulty bundle be written, so that the real gate can see it."""
+
+    passed = True
+
+    def to_json(self):
+        return "{}"
+
+
+class TestReport:
+    @pytest.fixture
+    def copy(self, digits_bundle, tmp_path):
+        shutil.copytree(digits_bundle.folder, tmp_path / "copy")
+        return tmp_path / "copy"
+
+    def test_a_sound_bundle(self, digits_bundle):
+        report = verify(digits_bundle)
+        assert report.passed
+        assert [(r.graph, r.backend) for r in report.results] == [
+            ("bias", "executorch"),
+            ("bias", "onnx"),
+            ("bias", "torchscript"),
+        ]
+        cases = {case.case for case in report.results[0].cases}
+        assert {"real", "zeros", "masked", "not finite", "subnormal", "stored real"} <= cases
+
+    def test_the_bias_graphs_only_move_and_add(self, digits_bundle):
+        # So they are as far from float64 as eager, to the bit.
+        for result in verify(digits_bundle).results:
+            assert all(case.error == case.eager_error for case in result.cases)
+
+    def test_parity_json_is_json_and_does_not_change(self, digits_bundle):
+        written = (digits_bundle.folder / "parity.json").read_text()
+
+        def refuse(constant):
+            raise AssertionError(constant)
+
+        assert json.loads(written, parse_constant=refuse)["passed"]
+        assert verify(digits_bundle).to_json() == written
+
+    def test_a_broken_artifact_does_not_hide_the_others(self, copy):
+        (copy / "bias.onnx").write_bytes(b"x")
+        report = verify(Bundle(copy))
+        assert {r.backend: r.passed for r in report.results} == {
+            "executorch": True,
+            "onnx": False,
+            "torchscript": True,
+        }
+        (failed,) = [r for r in report.results if not r.passed]
+        assert "was changed or cut" in failed.why
+        json.loads(report.to_json())
+
+    def test_stored_vectors_are_checked_too(self, copy):
+        from safetensors.numpy import load_file, save
+
+        vectors = load_file(copy / "vectors.safetensors")
+        vectors["bias/real/biased_scores"][0, 3, 3] += 1e-3
+        data = save(vectors)
+        (copy / "vectors.safetensors").write_bytes(data)
+        manifest = json.loads((copy / "manifest.json").read_text())
+        manifest["vectors"]["sha256"] = hashlib.sha256(data).hexdigest()
+        (copy / "manifest.json").write_text(json.dumps(manifest))
+        report = verify(Bundle(copy))
+        assert not any(r.passed for r in report.results)
+        assert "'stored real'" in report.results[0].why
+
+    def test_changed_weights_do_not_pass_for_the_exported_ones(self, copy):
+        from safetensors.numpy import load_file, save
+
+        weights = load_file(copy / "weights.safetensors")
+        next(iter(weights.values()))[0, 0] *= 1.01
+        data = save(weights)
+        (copy / "weights.safetensors").write_bytes(data)
+        manifest = json.loads((copy / "manifest.json").read_text())
+        manifest["weights"]["sha256"] = hashlib.sha256(data).hexdigest()
+        (copy / "manifest.json").write_text(json.dumps(manifest))
+        report = verify(Bundle(copy))
+        assert not any(r.passed for r in report.results)
+        assert "weights_sha256 differs" in report.results[0].why
+
+    def test_a_backend_that_is_not_installed_is_not_checked_and_fails(self, digits_bundle):
+        code = (
+            "import sys; sys.modules['onnxruntime'] = None\n"
+            "from deploy_bias.bundle import Bundle\nfrom export import verify\n"
+            f"report = verify(Bundle({str(digits_bundle.folder)!r}))\n"
+            "print({r.backend: r.passed for r in report.results})\n"
+            "print([r.why for r in report.results if not r.passed])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        assert "{'executorch': True, 'onnx': False, 'torchscript': True}" in done.stdout
+        assert "not checked: onnxruntime is not installed" in done.stdout
