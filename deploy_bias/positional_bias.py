@@ -103,8 +103,9 @@ class RotaryRelativePositionBias(_PositionBias):
 
     With c = a1 b1 + a2 b2 and s = a1 b2 - a2 b1 over the halves of alpha and beta,
     `B[i, j] = sum_k c_k cos((i - j) t_k) + s_k sin((i - j) t_k)`, t_k = 10000 ** (-2 k / D):
-    one sum for each offset instead of ESPnet's (L, D) x (D, L) product. The tables are filled
-    in float64 and summed in float64, so the result is closer to the formula than ESPnet's.
+    one sum for each offset instead of ESPnet's (L, D) x (D, L) product. The tables are float64
+    whatever the parameters are, and so is the sum; it is rounded once, at the end, so no value
+    of the parameters' dtype is closer to the formula.
 
     Args:
         size: D, even, 2 or more.
@@ -130,7 +131,7 @@ class RotaryRelativePositionBias(_PositionBias):
         self.beta = nn.Parameter(torch.empty(1, size))
         # ESPnet's state_dict has this entry; nothing reads it.
         self.register_buffer("_pe", torch.zeros(1))
-        table = torch.empty(max_positions, size // 2)
+        table = torch.empty(max_positions, size // 2, dtype=torch.float64)
         self.register_buffer("sin", table, persistent=False)
         self.register_buffer("cos", table.clone(), persistent=False)
         self._fill_tables()
@@ -153,26 +154,26 @@ class RotaryRelativePositionBias(_PositionBias):
         return (even[distance] - offset.sign() * odd[distance]).to(self.alpha.dtype)
 
     def _fill_tables(self) -> None:
-        """Fill sin and cos, (P, D / 2), for the dtype and device that alpha has now."""
+        """Fill sin and cos, (P, D / 2), float64, on the device that alpha has now."""
         if self.alpha.is_meta:
             return
         half = self.size // 2
         frequency = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device="cpu") / half)
         position = torch.arange(self.max_positions, dtype=torch.float64, device="cpu")
         angle = torch.outer(position, frequency)
-        self.sin = angle.sin().to(self.alpha)
-        self.cos = angle.cos().to(self.alpha)
+        self.sin = angle.sin().to(self.alpha.device)
+        self.cos = angle.cos().to(self.alpha.device)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "RotaryRelativePositionBias":
-        # A cast float32 table would not be a float64 table, and to_empty() leaves it unset.
+        # A cast leaves a table rounded, and to_empty() leaves it unset.
         super()._apply(fn, recurse)
         self._fill_tables()
         return self
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        # load_state_dict(assign=True) changes dtype and device without _apply.
-        if self.sin.dtype != self.alpha.dtype or self.sin.device != self.alpha.device:
+        # load_state_dict(assign=True) changes the device without _apply.
+        if self.sin.device != self.alpha.device:
             self._fill_tables()
 
 

@@ -16,6 +16,12 @@ from export import export_bundle
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _seed():
+    """The same random parameters in any order of the tests."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def digits() -> Path:
     """The experiment folder that ships in the package."""
