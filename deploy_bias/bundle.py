@@ -53,7 +53,7 @@ class Bundle:
             raise BundleError(f"{path}: a link that leaves the bundle; export again.")
         data = path.read_bytes()
         found = hashlib.sha256(data).hexdigest()
-        if found != file.sha256:
+        if found != file.sha256 or len(data) != file.bytes:
             raise BundleError(
                 f"{path}: sha256 {found[:12]}…, {len(data)} bytes; the manifest says "
                 f"{file.sha256[:12]}…, {file.bytes} bytes. It was changed or cut; export again."
@@ -122,7 +122,7 @@ def parse(model: type[_Model], data: bytes, where: str) -> _Model:
     """
     try:
         content = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{where}: not JSON ({error}); export again.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
@@ -131,7 +131,9 @@ def parse(model: type[_Model], data: bytes, where: str) -> _Model:
             "`deploy-bias export` wrote."
         )
     version = content.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise BundleError(f"{where}: format_version must be an int, got {version!r}; export again.")
+    if version > FORMAT_VERSION:
         raise BundleError(
             f"{where}: format version {version}, and this deploy_bias reads up to "
             f"{FORMAT_VERSION}; upgrade deploy-bias, or export again with this one."

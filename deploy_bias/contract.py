@@ -23,7 +23,7 @@ def _inside_the_bundle(path: str) -> str:
     return path
 
 
-InnerPath = Annotated[str, AfterValidator(_inside_the_bundle)]
+InnerPath = Annotated[str, Field(max_length=255), AfterValidator(_inside_the_bundle)]
 
 
 class _Strict(BaseModel):
@@ -96,7 +96,7 @@ class Artifact(File):
     """A file that a backend runs, with the contracts of the graphs in it."""
 
     backend: str
-    graphs: tuple[GraphContract, ...]
+    graphs: tuple[GraphContract, ...] = Field(min_length=1)
     operators: dict[str, Operators]
 
 
@@ -109,7 +109,7 @@ class Manifest(_Strict):
     source: dict[str, str]
     weights: File
     vectors: File
-    artifacts: tuple[Artifact, ...]
+    artifacts: tuple[Artifact, ...] = Field(min_length=1)
 
     @property
     def backends(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from deploy_bias.contract import Artifact, File, Label, Manifest
 from deploy_bias.errors import BackendError, BundleError, OptionError, SourceError
 from export.backends import Backend, Exported, backend, backends
 from export.cases import score_cases
-from export.checkpoint import Bias, Source, read_source
+from export.checkpoint import Bias, Source, check_finite, read_source
 from export.graphs import Graph, bias_graphs
 from export.parity import Mismatch, Report, verify
 from export.reference import eager_float32
@@ -85,7 +85,12 @@ def export_bundle(
             graphs=tuple(graph.contract for graph in graphs),
         )
 
-    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BundleError(
+            f"{output}: cannot make its folder ({error.strerror}); choose another."
+        ) from error
     with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as scratch:
         folder = Path(scratch) / output.name
         folder.mkdir()
@@ -127,8 +132,13 @@ def _read(
             )
     if not modules:
         raise SourceError("no bias module given; name at least one.")
+    if any(parameter.is_meta for module in modules.values() for parameter in module.parameters()):
+        raise SourceError("a module on the meta device has no weights; load them first.")
     # The graphs are float32 and must not change when the caller trains on.
     copies = {name: copy.deepcopy(module).float().cpu().eval() for name, module in modules.items()}
+    for name, module in copies.items():
+        for leaf, parameter in module.named_parameters():
+            check_finite(parameter, f"{name}.{leaf}".lstrip("."))
     return Source(copies, {"module": type(next(iter(copies.values()))).__name__})
 
 

@@ -85,7 +85,18 @@ def read_decoder_options(config: Path) -> dict[str, Any]:
             f"{config}: decoder is {content.get('decoder')!r}; supported: 'mega', "
             "of an ESPnet asr_transducer experiment."
         )
-    return {**DECODER_DEFAULTS, **(content.get("decoder_conf") or {})}
+    said = content.get("decoder_conf") or {}
+    if not isinstance(said, dict):
+        raise SourceError(f"{config}: decoder_conf: expected a mapping of options, got {said!r}.")
+    options = {**DECODER_DEFAULTS, **said}
+    for name in ("max_positions", "chunk_size"):
+        if isinstance(options[name], bool) or not isinstance(options[name], int):
+            raise SourceError(f"{config}: {name} must be an int, got {options[name]!r}.")
+    if _max_positions(options) < 1:
+        raise SourceError(
+            f"{config}: max_positions must be at least 1, got {options['max_positions']}."
+        )
+    return options
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -115,7 +126,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         ) from error
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]  # ESPnet's checkpoint.pth: the model beside the optimizer
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
         raise SourceError(f"{path}: expected a state_dict, names to tensors.")
     return content
 
@@ -173,7 +186,7 @@ def _check_options(options: dict[str, Any], found: str, name: str, where: str) -
 
 def _empty_bias(tensor: Tensor, rotary: bool, limit: int | None, where: str) -> Bias:
     if rotary:
-        if tensor.ndim != 2 or tensor.shape[0] != 1 or tensor.shape[1] % 2:
+        if tensor.ndim != 2 or tensor.shape[0] != 1 or tensor.shape[1] % 2 or not tensor.numel():
             raise SourceError(f"{where}: expected shape (1, even), got {tuple(tensor.shape)}.")
         return RotaryRelativePositionBias(tensor.shape[1], 2048 if limit is None else limit)
     if tensor.ndim != 1 or tensor.shape[0] % 2 == 0:
@@ -194,13 +207,20 @@ def _fill(module: Bias, state: dict[str, Tensor], prefix: str, where: str) -> No
                     f"{where}: {name}: expected shape {tuple(parameter.shape)}, "
                     f"got {tuple(tensor.shape)}."
                 )
-            if not tensor.is_floating_point() or not tensor.isfinite().all():
+            if not tensor.is_floating_point():
                 raise SourceError(
-                    f"{where}: {name}: expected finite floating-point values; "
-                    "it holds others (a diverged training?)."
+                    f"{where}: {name}: expected floating-point values, got {tensor.dtype}."
                 )
-            parameter.copy_(tensor)
+            check_finite(parameter.copy_(tensor), f"{where}: {name}")
     module.requires_grad_(False).eval()
+
+
+def check_finite(parameter: Tensor, where: str) -> None:
+    """Raise a SourceError if a float32 parameter holds NaN or infinity."""
+    if not parameter.isfinite().all():
+        raise SourceError(
+            f"{where}: expected finite float32 values; it holds others (a diverged training?)."
+        )
 
 
 def _pick_checkpoint(folder: Path) -> Path:

@@ -109,6 +109,13 @@ def bias_graphs(
     Raises:
         OptionError: a length is outside what a module supports.
     """
+    for option, value in (
+        ("batch", batch),
+        ("key-length", key_length),
+        ("query-length", query_length),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int | None):
+            raise OptionError(f"--{option} must be an int, got {value!r}.")
     if batch < 1:
         raise OptionError(f"--batch must be at least 1, got {batch}.")
     graphs = []

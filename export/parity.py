@@ -167,6 +167,8 @@ def _verify_graph(
         for key, value in sorted(vectors.items())
         if key.startswith(f"{name}/") and key.endswith("/scores")
     }
+    if not stored:
+        raise BundleError(f"no test vectors for {name}; export again.")
     results = [
         _compare(graph, bias, case, make(shape))
         for shape in _shapes(graph.contract)

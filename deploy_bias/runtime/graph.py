@@ -70,6 +70,8 @@ def open_file(path: str | Path) -> Label:
     path = Path(path)
     for name, backend in backends().items():
         if path.suffix == backend.SUFFIX:
+            if not path.is_file():
+                raise BundleError(f"{path}: no such file; expected one that ends in {path.suffix}.")
             return parse_label(open_session(name, path.read_bytes(), str(path)).label, str(path))
     known = ", ".join(backend.SUFFIX for backend in backends().values())
     raise BundleError(f"{path}: expected a bundle folder or a file that ends in {known}.")

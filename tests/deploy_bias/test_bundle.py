@@ -49,7 +49,14 @@ def test_not_a_bundle(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("", "not JSON"),
         ("{", "not JSON"),
+        ("[" * 200_000, "not JSON"),
+        ("\xff", "not JSON"),
+        ('{"format": "deploy_bias"}', "format_version must be an int, got None"),
+        ('{"format": "deploy_bias", "format_version": "1"}', "must be an int, got '1'"),
+        ('{"format": "deploy_bias", "format_version": true}', "must be an int, got True"),
+        ('{"format": "deploy_bias", "format_version": 0}', "greater than 0"),
         ("[]", "format is 'list'"),
         ('{"format": "sherpa"}', "format is 'sherpa', expected 'deploy_bias'"),
         (
@@ -60,7 +67,7 @@ def test_not_a_bundle(tmp_path):
     ],
 )
 def test_a_manifest_that_is_not_ours(copy, text, message):
-    (copy / "manifest.json").write_text(text)
+    (copy / "manifest.json").write_text(text, encoding="latin-1")
     with pytest.raises(BundleError, match=message):
         Bundle(copy)
 
@@ -69,6 +76,29 @@ def test_an_unknown_field_is_refused(copy):
     edit(copy, lambda manifest: manifest.update(surprise=1))
     with pytest.raises(BundleError, match="surprise"):
         Bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda manifest: manifest.update(artifacts=[]), "artifacts: .*at least 1 item"),
+        (lambda manifest: manifest["artifacts"][1].update(graphs=[]), r"artifacts\.1\.graphs"),
+        (lambda manifest: manifest["weights"].update(sha256="x"), r"weights\.sha256"),
+        (lambda manifest: manifest["weights"].update(bytes=-1), r"weights\.bytes"),
+        (lambda manifest: manifest["weights"].update(path="a" * 300), r"weights\.path"),
+        (lambda manifest: manifest.pop("vectors"), "vectors: Field required"),
+    ],
+)
+def test_a_manifest_against_the_schema(copy, change, message):
+    edit(copy, change)
+    with pytest.raises(BundleError, match=message):
+        Bundle(copy)
+
+
+def test_a_size_that_differs(copy):
+    edit(copy, lambda manifest: manifest["artifacts"][1].update(bytes=3))
+    with pytest.raises(BundleError, match=r"the manifest says .*3 bytes"):
+        load(copy, "onnx")
 
 
 @pytest.mark.parametrize("path", ["../bias.onnx", "/etc/passwd", "a/../../b", "C:\\x", ""])
@@ -127,7 +157,7 @@ def test_weights_that_are_not_safetensors(copy):
     garbage = b"garbage"
     (copy / "weights.safetensors").write_bytes(garbage)
     digest = hashlib.sha256(garbage).hexdigest()
-    edit(copy, lambda manifest: manifest["weights"].update(sha256=digest))
+    edit(copy, lambda manifest: manifest["weights"].update(sha256=digest, bytes=len(garbage)))
     bundle = Bundle(copy)
     with pytest.raises(BundleError, match="not safetensors"):
         bundle.tensors(bundle.manifest.weights)
@@ -156,5 +186,7 @@ def test_a_lone_file_of_somebody_else(tmp_path):
     (tmp_path / "foreign.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(BundleError, match="carries no deploy_bias label"):
         open_file(tmp_path / "foreign.onnx")
+    with pytest.raises(BundleError, match=r"nowhere\.onnx: no such file"):
+        open_file(tmp_path / "nowhere.onnx")
     with pytest.raises(BundleError, match=r"ends in \.pte, \.onnx, \.pt"):
         open_file(tmp_path / "foreign.tflite")

@@ -31,6 +31,12 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def diverged(value):
+    bias = RelativePositionBias(3).double()
+    torch.nn.init.constant_(bias.relative_position_bias, value)
+    return bias
+
+
 class TestWhatIsWritten:
     def test_the_files(self, digits_bundle):
         assert set(contents(digits_bundle.folder)) == FILES
@@ -127,6 +133,9 @@ class TestRefusals:
             ({"key_length": 0}, "--key-length must be 1 to 9"),
             ({"key_length": 4, "query_length": 5}, r"--query-length must be 1 to 4 .*got 5"),
             ({"batch": 0}, "--batch must be at least 1, got 0"),
+            ({"batch": 1.5}, r"--batch must be an int, got 1\.5"),
+            ({"key_length": 2.0}, r"--key-length must be an int, got 2\.0"),
+            ({"query_length": True}, "--query-length must be an int, got True"),
             ({"dynamic": True, "backends_wanted": ["executorch"]}, "add --backend onnx"),
         ],
     )
@@ -143,6 +152,28 @@ class TestRefusals:
     def test_a_module_that_is_no_bias(self, tmp_path, source):
         with pytest.raises(SourceError, match="no bias module"):
             export_bundle(source, tmp_path / "b")
+
+    @pytest.mark.parametrize(
+        ("bias", "message"),
+        [
+            (RelativePositionBias(3).to("meta"), "on the meta device has no weights"),
+            (diverged(torch.nan), r"^a\.relative_position_bias: expected finite"),
+            (diverged(torch.inf), r"^a\.relative_position_bias: expected finite"),
+            (diverged(1e300), r"^a\.relative_position_bias: expected finite"),
+        ],
+    )
+    def test_a_module_without_usable_weights(self, tmp_path, bias, message):
+        with pytest.raises(SourceError, match=message):
+            export_bundle({"a": bias}, tmp_path / "b")
+        assert not any(tmp_path.iterdir())
+
+    def test_an_output_below_a_file(self, tmp_path):
+        (tmp_path / "file").write_text("x")
+        with pytest.raises(BundleError, match="cannot make its folder"):
+            export_bundle(RelativePositionBias(9), tmp_path / "file" / "b")
+        with pytest.raises(BundleError, match="exists and is not a bundle"):
+            export_bundle(RelativePositionBias(9), tmp_path / "file")
+        assert (tmp_path / "file").read_text() == "x"
 
     def test_a_folder_that_is_no_bundle_is_left_alone(self, tmp_path):
         (tmp_path / "thesis.tex").write_text("x")

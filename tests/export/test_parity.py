@@ -11,6 +11,7 @@ import torch
 
 from deploy_bias import RelativePositionBias, RotaryRelativePositionBias
 from deploy_bias.bundle import Bundle
+from deploy_bias.toeplitz import toeplitz, toeplitz_by_gather
 from export import export_bundle, verify
 from export.backends import onnx as onnx_exporter
 from export.graphs import BiasGraph
@@ -77,6 +78,10 @@ def transposed(layout):
     return lambda diagonals, q, k: layout(diagonals, q, k).flip(0).flip(1)
 
 
+def transposed_for_script(diagonals: torch.Tensor, q: int, k: int) -> torch.Tensor:
+    return toeplitz(diagonals, q, k).flip(0).flip(1)
+
+
 def shifted(layout):
     return lambda diagonals, q, k: layout(diagonals, q, k).roll(1, 1)
 
@@ -120,6 +125,20 @@ class TestFaults:
         export_bundle(bias, tmp_path / "b", backends_wanted=["onnx", "torchscript"])
         report = verify(Bundle(tmp_path / "b"))
         assert {r.backend: r.passed for r in report.results} == {"onnx": False, "torchscript": True}
+
+    @pytest.mark.parametrize(
+        ("backend", "layout", "fault"),
+        [
+            ("executorch", "toeplitz_by_gather", transposed(toeplitz_by_gather)),
+            ("torchscript", "toeplitz", transposed_for_script),
+        ],
+    )
+    def test_a_faulty_graph_of_another_backend(self, tmp_path, monkeypatch, backend, layout, fault):
+        monkeypatch.setattr(f"export.backends.{backend}.{layout}", fault)
+        monkeypatch.setattr("export.bundle.verify", lambda *a, **k: Passed())
+        export_bundle(BIASES[1], tmp_path / "b", backends_wanted=[backend, "onnx"])
+        report = verify(Bundle(tmp_path / "b"))
+        assert {r.backend: r.passed for r in report.results} == {backend: False, "onnx": True}
 
     @pytest.mark.parametrize("bias", BIASES, ids=["simple", "rotary"])
     def test_an_addition_left_out(self, tmp_path, monkeypatch, bias):
@@ -198,6 +217,18 @@ class TestReport:
         report = verify(Bundle(copy))
         assert not any(r.passed for r in report.results)
         assert "'stored real'" in report.results[0].why
+
+    def test_a_bundle_without_vectors_is_not_checked_in_full(self, copy):
+        from safetensors.numpy import save
+
+        data = save({})
+        (copy / "vectors.safetensors").write_bytes(data)
+        manifest = json.loads((copy / "manifest.json").read_text())
+        manifest["vectors"] |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        (copy / "manifest.json").write_text(json.dumps(manifest))
+        report = verify(Bundle(copy))
+        assert not any(r.passed for r in report.results)
+        assert "no test vectors for bias" in report.results[0].why
 
     def test_changed_weights_do_not_pass_for_the_exported_ones(self, copy):
         from safetensors.numpy import load_file, save
