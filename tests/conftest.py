@@ -8,12 +8,16 @@ import torch
 import yaml
 from espnet2.asr_transducer.decoder.mega_decoder import MEGADecoder
 from espnet2.asr_transducer.decoder.modules.mega import positional_bias as espnet
+from hypothesis import settings
 
 from deploy_bias import RelativePositionBias, RotaryRelativePositionBias
 from deploy_bias.bundle import Bundle
 from export import export_bundle
 
 torch.set_num_threads(1)
+# A first call compiles and a busy machine stalls; no property here is about time.
+settings.register_profile("deploy_bias", deadline=None)
+settings.load_profile("deploy_bias")
 
 
 @pytest.fixture(autouse=True)

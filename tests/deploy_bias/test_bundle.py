@@ -95,6 +95,14 @@ def test_a_manifest_against_the_schema(copy, change, message):
         Bundle(copy)
 
 
+def test_one_changed_byte(copy):
+    data = bytearray((copy / "bias.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / "bias.onnx").write_bytes(data)
+    with pytest.raises(BundleError, match="It was changed or cut"):
+        load(copy, "onnx")
+
+
 def test_a_size_that_differs(copy):
     edit(copy, lambda manifest: manifest["artifacts"][1].update(bytes=3))
     with pytest.raises(BundleError, match=r"the manifest says .*3 bytes"):

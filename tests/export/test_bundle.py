@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +68,14 @@ class TestWhatIsWritten:
         for name, data in contents(digits_bundle.folder).items():
             for path in (os.getcwd(), str(digits), os.path.expanduser("~"), sys.prefix):  # noqa: PTH109, PTH111
                 assert path.encode() not in data, (name, path)
+
+    def test_no_source_location_in_torchscript(self, digits_bundle):
+        # They are compressed, so a search of the file's bytes would not see them.
+        with zipfile.ZipFile(digits_bundle.folder / "bias.pt") as archive:
+            assert not [name for name in archive.namelist() if name.endswith(".debug_pkl")]
+            for name in archive.namelist():
+                assert b"positional_bias.py" not in archive.read(name), name
+                assert b"toeplitz.py" not in archive.read(name), name
 
     def test_the_same_bytes_every_time(self, digits_bundle, digits, tmp_path):
         code = f"from export import export_bundle; export_bundle({str(digits)!r}, 'again')"
@@ -208,6 +218,22 @@ class TestAllOrNothing:
             raise OSError("disk full")
 
         monkeypatch.setattr(export.bundle, failing, fail)
+        with pytest.raises(OSError, match="disk full"):
+            export_bundle(RelativePositionBias(5), tmp_path / "b", backends_wanted=["onnx"])
+        assert contents(tmp_path / "b") == old
+        assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+    def test_a_failure_of_the_last_step_brings_the_old_bundle_back(
+        self, tmp_path, old, monkeypatch
+    ):
+        rename = Path.rename
+
+        def fail_for_the_new(path, target):
+            if path.name == "b" and path.parent != tmp_path:
+                raise OSError("disk full")
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "rename", fail_for_the_new)
         with pytest.raises(OSError, match="disk full"):
             export_bundle(RelativePositionBias(5), tmp_path / "b", backends_wanted=["onnx"])
         assert contents(tmp_path / "b") == old

@@ -15,7 +15,7 @@ from deploy_bias.toeplitz import toeplitz, toeplitz_by_gather
 from export import export_bundle, verify
 from export.backends import onnx as onnx_exporter
 from export.graphs import BiasGraph
-from export.parity import judge
+from export.parity import CaseResult, GraphResult, Report, judge
 
 EXACT = torch.tensor([[1.0, -2.0], [0.5, 4.0]], dtype=torch.float64)
 EAGER = EXACT.float()
@@ -191,6 +191,14 @@ class TestReport:
 
         assert json.loads(written, parse_constant=refuse)["passed"]
         assert verify(digits_bundle).to_json() == written
+
+    def test_parity_json_is_json_where_errors_are_infinite(self):
+        judged = judge(torch.full_like(EAGER, torch.nan), EAGER, EXACT)
+        case = CaseResult(case="x", shape=(2, 2), output="y", **judged)
+        report = Report((GraphResult("bias", "onnx", "bias.onnx", (case,)),))
+        (result,) = json.loads(report.to_json(), parse_constant=pytest.fail)["results"]
+        assert result["cases"][0]["error"] == "inf"
+        assert not result["passed"]
 
     def test_a_broken_artifact_does_not_hide_the_others(self, copy):
         (copy / "bias.onnx").write_bytes(b"x")

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from deploy_bias import cli
+from export import Mismatch, Report
+from export.parity import GraphResult
 
 COMMAND = str(Path(sys.executable).with_name("deploy-bias"))
 
@@ -85,6 +87,16 @@ def test_a_mismatch_is_exit_status_1_and_every_backend_is_reported(run, copy):
     assert out.count("pass") == 2
     assert out.count("FAIL") == 1
     assert not json.loads((copy / "parity.json").read_text())["passed"]
+
+
+def test_an_export_that_does_not_match_is_exit_status_1(run, digits, tmp_path, monkeypatch):
+    def mismatch(*args, **kwargs):
+        raise Mismatch(Report((GraphResult("bias", "onnx", "bias.onnx", (), "wrong"),)))
+
+    monkeypatch.setattr("deploy_bias.cli.heavy.export_bundle", mismatch)
+    status, _, err = run("export", digits, "-o", tmp_path / "b")
+    assert status == 1
+    assert err.endswith("error: bias on onnx: wrong\n")
 
 
 def test_inspect(run, digits_bundle):
