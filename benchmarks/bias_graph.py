@@ -13,7 +13,7 @@ from benchmarks.timing import Row, compare
 from deploy_bias import RelativePositionBias
 from deploy_bias.toeplitz import toeplitz_by_gather, toeplitz_by_repeat
 from export.backends.executorch import lower
-from export.graphs import BiasGraph
+from export.graphs.bias import WindowModule
 
 LENGTH = 2048
 
@@ -50,13 +50,13 @@ def rows() -> list[Row]:
     graphs = {
         "constant matrix": _Constant(bias(LENGTH)),
         "espnet exported": _EspnetGraph(theirs),
-        "by repeat": BiasGraph(bias, LENGTH, LENGTH, toeplitz_by_repeat),
-        "ours": BiasGraph(bias, LENGTH, LENGTH, toeplitz_by_gather),
+        "by repeat": WindowModule(bias, LENGTH, LENGTH, toeplitz_by_repeat),
+        "ours": WindowModule(bias, LENGTH, LENGTH, toeplitz_by_gather),
     }
     files, methods = {}, {}
     for name, graph in graphs.items():
         programs = {"forward": torch.export.export(graph.eval(), (scores,))}
-        files[name] = lower(programs, {}).to_executorch().buffer
+        files[name] = lower(programs, {}, ["forward"]).to_executorch().buffer
         methods[name] = Runtime.get().load_program(files[name]).load_method("forward")
         assert torch.equal(methods[name].execute([scores])[0], expected), name
     candidates = {name: lambda m=method: m.execute([scores]) for name, method in methods.items()}

@@ -3,18 +3,31 @@
 The modules need torch and load on first use; `deploy_bias.runtime` runs without it.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deploy_bias.decoder import MEGADecoder
+    from deploy_bias.joint import JointNetwork
     from deploy_bias.positional_bias import RelativePositionBias, RotaryRelativePositionBias
 
 __version__ = "0.1.0"
-__all__ = ["RelativePositionBias", "RotaryRelativePositionBias", "__version__"]
+__all__ = [
+    "JointNetwork",
+    "MEGADecoder",
+    "RelativePositionBias",
+    "RotaryRelativePositionBias",
+    "__version__",
+]
+_HOME = {
+    "JointNetwork": "deploy_bias.joint",
+    "MEGADecoder": "deploy_bias.decoder",
+    "RelativePositionBias": "deploy_bias.positional_bias",
+    "RotaryRelativePositionBias": "deploy_bias.positional_bias",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from deploy_bias import positional_bias  # noqa: PLC0415
-
-        return getattr(positional_bias, name)
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,7 +5,7 @@ inside each artifact.
 """
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
@@ -57,14 +57,55 @@ class BiasModule(_Strict):
     size: PositiveInt | None = None
 
 
+class DecoderModule(_Strict):
+    """The eager module of a `decoder` graph: its ESPnet options, and how it is decoded with.
+
+    context: N, the rows of a window. start: the rows that are valid before the first label, see
+    `deploy_bias.window`.
+    """
+
+    type: Literal["MEGADecoder"]
+    weights: str
+    options: dict[str, Any]
+    context: PositiveInt
+    start: Literal["espnet", "clean"]
+
+
+class JointModule(_Strict):
+    """The eager module of a `joint` graph, with its ESPnet options."""
+
+    type: Literal["JointNetwork"]
+    weights: str
+    options: dict[str, Any]
+
+
+class State(_Strict):
+    """One input that the host carries from step to step, and how its next value is made.
+
+    - "replace": the next value is the output.
+    - "append": the input is a window, oldest row first along its axis 1; the next one is the
+      window without its first row, and `output[row]` behind.
+    - "count": the number of valid rows of the windows; `deploy_bias.window.next_valid` counts.
+
+    `initial` fills the first value.
+    """
+
+    input: str
+    update: Literal["replace", "append", "count"]
+    output: str | None = None
+    row: NonNegativeInt | None = None
+    initial: NonNegativeInt = 0
+
+
 class GraphContract(_Strict):
-    """One graph: its name, the module it computes, its inputs and outputs in order."""
+    """One graph: its name, the module it computes, its inputs, outputs and state in order."""
 
     name: str
-    kind: Literal["bias"]
-    module: BiasModule
+    kind: Literal["bias", "decoder", "joint"]
+    module: Annotated[BiasModule | DecoderModule | JointModule, Field(discriminator="type")]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    state: tuple[State, ...] = ()
 
 
 class Label(_Strict):
@@ -109,7 +150,14 @@ class Manifest(_Strict):
     source: dict[str, str]
     weights: File
     vectors: File
+    tokens: File | None = None
     artifacts: tuple[Artifact, ...] = Field(min_length=1)
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """Every file that the manifest vouches for."""
+        tokens = () if self.tokens is None else (self.tokens,)
+        return (*self.artifacts, self.weights, self.vectors, *tokens)
 
     @property
     def backends(self) -> tuple[str, ...]:

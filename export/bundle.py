@@ -3,28 +3,25 @@
 import copy
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
 from safetensors.numpy import save
+from torch import Tensor
 
 import deploy_bias
 from deploy_bias.bundle import MANIFEST, PARITY, Bundle
 from deploy_bias.contract import Artifact, File, Label, Manifest
 from deploy_bias.errors import BackendError, BundleError, OptionError, SourceError
 from export.backends import Backend, Exported, backend, backends
-from export.cases import score_cases
-from export.checkpoint import Bias, Source, check_finite, read_source
-from export.graphs import Graph, bias_graphs
-from export.parity import Mismatch, Report, verify
-from export.reference import eager_float32
+from export.checkpoint import Bias, Source, bias_weights, check_finite, read_source
+from export.graphs import Graph
+from export.graphs.model import model_graphs
+from export.parity import Mismatch, Report, vectors_of, verify
+from export.transducer import Transducer
 
 Progress = Callable[[str], None]
-
-STORED_CASES = ("real", "normal")
-"""The cases whose inputs and outputs are stored as test vectors for other languages."""
 
 
 def export_bundle(
@@ -36,11 +33,15 @@ def export_bundle(
     backends_wanted: Sequence[str] | None = None,
     query_length: int | None = None,
     key_length: int | None = None,
+    context: int | None = None,
     batch: int = 1,
+    start: str = "espnet",
     dynamic: bool = False,
     progress: Progress = lambda stage: None,
 ) -> Report:
-    """Export every bias of a model, prove the result, and write it as a bundle.
+    """Export a model, prove the result, and write it as a bundle.
+
+    Of an experiment: its biases, decoder and joint network; of all else: its biases.
 
     Args:
         source: an ESPnet experiment folder, a state_dict file, a bias module, or several by name.
@@ -50,8 +51,10 @@ def export_bundle(
         backends_wanted: names of backends; default all.
         query_length: rows of the scores; default key_length.
         key_length: columns of the scores; default 256 or max_positions, whichever is less.
-        batch: the first dimension of the scores.
-        dynamic: ONNX takes any length up to max_positions.
+        context: rows of the decoder's windows; default 256 or as many as fit, the lesser.
+        batch: hypotheses a call.
+        start: what the decoder attends to before the first label: "espnet" or "clean".
+        dynamic: the biases in ONNX take any length up to max_positions.
         progress: called with the name of each stage.
 
     Returns:
@@ -73,9 +76,16 @@ def export_bundle(
 
     progress("read the checkpoint")
     found = _read(source, config, checkpoint)
-    static = bias_graphs(found.modules, query_length, key_length, batch)
-    flexible = bias_graphs(found.modules, query_length, key_length, batch, dynamic=True)
-    weights = _weights(found.modules)
+    options = {
+        "query_length": query_length,
+        "key_length": key_length,
+        "context": context,
+        "batch": batch,
+        "start": start,
+    }
+    static = model_graphs(found, **options, dynamic=False)  # type: ignore[arg-type]
+    flexible = model_graphs(found, **options, dynamic=True)  # type: ignore[arg-type]
+    weights = _save(found.weights)
     versions = _versions(exporters.values())
 
     def label(graphs: Sequence[Graph]) -> Label:
@@ -101,11 +111,13 @@ def export_bundle(
             for exported in exporter.export(graphs, label):
                 artifacts.append(_write_artifact(folder, name, exported))
         progress("write the test vectors")
+        vectors = _save({k: t for graph in static for k, t in vectors_of(graph).items()})
         manifest = Manifest(
             exporter=versions,
             source=found.info,
             weights=_write(folder, "weights.safetensors", weights),
-            vectors=_write(folder, "vectors.safetensors", _vectors(static)),
+            vectors=_write(folder, "vectors.safetensors", vectors),
+            tokens=_write_tokens(folder, found.transducer),
             artifacts=tuple(artifacts),
         )
         text = manifest.model_dump_json(indent=1) + "\n"
@@ -139,29 +151,12 @@ def _read(
     for name, module in copies.items():
         for leaf, parameter in module.named_parameters():
             check_finite(parameter, f"{name}.{leaf}".lstrip("."))
-    return Source(copies, {"module": type(next(iter(copies.values()))).__name__})
+    info = {"module": type(next(iter(copies.values()))).__name__}
+    return Source(copies, None, bias_weights(copies), info)
 
 
-def _weights(modules: dict[str, Bias]) -> bytes:
-    return save(
-        {
-            f"{prefix}.{leaf}".lstrip("."): parameter.detach().numpy().copy()
-            for prefix, module in modules.items()
-            for leaf, parameter in module.named_parameters()
-        }
-    )
-
-
-def _vectors(graphs: Sequence[Graph]) -> bytes:
-    tensors: dict[str, np.ndarray] = {}
-    for graph in graphs:
-        shape = (graph.batch, graph.query_length, graph.key_length)
-        for name in STORED_CASES:
-            scores = score_cases()[name](shape)
-            key = f"{graph.contract.name}/{name}"
-            tensors[f"{key}/scores"] = scores.numpy()
-            tensors[f"{key}/biased_scores"] = eager_float32(graph.bias, scores).numpy()
-    return save(tensors)
+def _save(tensors: Mapping[str, Tensor]) -> bytes:
+    return save({name: tensor.numpy().copy() for name, tensor in tensors.items()})
 
 
 def _versions(exporters: Iterable[Backend]) -> dict[str, str]:
@@ -184,6 +179,14 @@ def _write_artifact(folder: Path, backend_name: str, exported: Exported) -> Arti
     )
 
 
+def _write_tokens(folder: Path, transducer: Transducer | None) -> File | None:
+    """Write tokens.txt as the field has it: a token and its number in each line."""
+    if transducer is None:
+        return None
+    lines = [f"{token} {number}\n" for number, token in enumerate(transducer.tokens)]
+    return _write(folder, "tokens.txt", "".join(lines).encode())
+
+
 def _write(folder: Path, path: str, data: bytes) -> File:
     (folder / path).write_bytes(data)
     return File(path=path, sha256=_sha256(data), bytes=len(data))
@@ -200,8 +203,7 @@ def _check_output(output: Path) -> None:
     if not (output / MANIFEST).is_file():
         raise BundleError(f"{output}: exists and is not a bundle; choose another folder.")
     manifest = Bundle(output).manifest
-    files = {MANIFEST, PARITY, manifest.weights.path, manifest.vectors.path}
-    files |= {artifact.path for artifact in manifest.artifacts}
+    files = {MANIFEST, PARITY, *(file.path for file in manifest.files)}
     foreign = sorted(path.name for path in output.iterdir() if path.name not in files)
     if foreign:
         raise BundleError(

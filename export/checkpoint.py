@@ -1,6 +1,7 @@
 """Read an ESPnet experiment, or a bare state_dict, and build its bias modules again."""
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deploy_bias.contract import BiasModule
 from deploy_bias.errors import SourceError
 from deploy_bias.positional_bias import RelativePositionBias, RotaryRelativePositionBias
+from export.transducer import Transducer, read_transducer
 
 Bias = RelativePositionBias | RotaryRelativePositionBias
 
@@ -22,9 +25,16 @@ USUAL_CHECKPOINTS = ("valid.loss.ave.pth", "valid.loss.best.pth")
 
 @dataclass(frozen=True)
 class Source:
-    """The bias modules of a model, by the prefix of their parameters, and where they are from."""
+    """What a checkpoint holds, and where it is from.
+
+    modules: the bias modules, by the prefix of their parameters.
+    transducer: the decoder around them; None for a bare state_dict.
+    weights: the tensors that all of it is made of, by their ESPnet names.
+    """
 
     modules: dict[str, Bias]
+    transducer: Transducer | None
+    weights: dict[str, Tensor]
     info: dict[str, str]
 
 
@@ -53,17 +63,20 @@ def read_source(
         raise SourceError(
             "no checkpoint given: name an experiment folder, a state_dict, or --checkpoint."
         )
-    options = None if config is None else read_decoder_options(config)
     state = read_state_dict(checkpoint)
+    if config is None:
+        modules = build_bias_modules(state, None, str(checkpoint))
+        return Source(modules, None, bias_weights(modules), {"checkpoint": checkpoint.name})
+    content = read_config(config)
+    options = {**DECODER_DEFAULTS, **(content.get("decoder_conf") or {})}
     modules = build_bias_modules(state, options, str(checkpoint))
-    info = {"checkpoint": checkpoint.name}
-    if config is not None:
-        info["config"] = config.name
-    return Source(modules, info)
+    transducer = read_transducer(content, state, f"{checkpoint} with {config}")
+    info = {"checkpoint": checkpoint.name, "config": config.name}
+    return Source(modules, transducer, transducer.weights(), info)
 
 
-def read_decoder_options(config: Path) -> dict[str, Any]:
-    """Return ESPnet's `decoder_conf`, with the defaults of `DECODER_DEFAULTS`.
+def read_config(config: Path) -> dict[str, Any]:
+    """Return an experiment's config.yaml.
 
     Raises:
         SourceError: unreadable, or the decoder is not MEGA.
@@ -96,7 +109,7 @@ def read_decoder_options(config: Path) -> dict[str, Any]:
         raise SourceError(
             f"{config}: max_positions must be at least 1, got {options['max_positions']}."
         )
-    return options
+    return content
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -133,6 +146,21 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return content
 
 
+def build_bias_module(said: BiasModule, state: Mapping[str, Tensor], where: str) -> Bias:
+    """Build the module of a contract again.
+
+    Raises:
+        SourceError: the weights do not fit it.
+    """
+    own = {name: t for name, t in state.items() if name.rpartition(".")[0] == said.weights}
+    options = {
+        "rel_pos_bias_type": "rotary" if said.size else "simple",
+        "max_positions": said.max_positions,
+        "chunk_size": -1,
+    }
+    return build_bias_modules(own, options, where)[said.weights]
+
+
 def build_bias_modules(
     state: dict[str, Tensor], options: dict[str, Any] | None, where: str
 ) -> dict[str, Bias]:
@@ -167,6 +195,15 @@ def build_bias_modules(
             "relative_position_bias, or in alpha and beta."
         )
     return modules
+
+
+def bias_weights(modules: dict[str, Bias]) -> dict[str, Tensor]:
+    """Return the parameters of bias modules, by prefix and name."""
+    return {
+        f"{prefix}.{leaf}".lstrip("."): parameter.detach()
+        for prefix, module in modules.items()
+        for leaf, parameter in module.named_parameters()
+    }
 
 
 def _max_positions(options: dict[str, Any]) -> int:

@@ -6,8 +6,23 @@ import numpy as np
 import torch
 
 from deploy_bias.bundle import Bundle
+from deploy_bias.contract import BiasModule
 from deploy_bias.errors import OptionError
-from export.parity import eager_modules
+from export.checkpoint import Bias, build_bias_module
+
+
+def bias_modules(bundle: Bundle) -> dict[str, Bias]:
+    """Build the eager bias modules of a bundle, by the prefix of their parameters."""
+    arrays = bundle.tensors(bundle.manifest.weights)
+    state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    said = {
+        graph.module.weights: graph.module
+        for artifact in bundle.manifest.artifacts
+        for graph in artifact.graphs
+        if isinstance(graph.module, BiasModule)
+    }
+    where = str(bundle.folder / bundle.manifest.weights.path)
+    return {name: build_bias_module(module, state, where) for name, module in said.items()}
 
 
 def plot_biases(bundle: Bundle, path: Path) -> None:
@@ -21,7 +36,7 @@ def plot_biases(bundle: Bundle, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    modules = eager_modules(bundle)
+    modules = bias_modules(bundle)
     figure, axes = pyplot.subplots(
         len(modules), 2, figsize=(11, 3.2 * len(modules)), squeeze=False, layout="constrained"
     )

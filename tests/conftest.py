@@ -8,11 +8,13 @@ import torch
 import yaml
 from espnet2.asr_transducer.decoder.mega_decoder import MEGADecoder
 from espnet2.asr_transducer.decoder.modules.mega import positional_bias as espnet
+from espnet2.asr_transducer.joint_network import JointNetwork
 from hypothesis import settings
 
 from deploy_bias import RelativePositionBias, RotaryRelativePositionBias
 from deploy_bias.bundle import Bundle
 from export import export_bundle
+from tests.deploy_bias.models import perturb
 
 torch.set_num_threads(1)
 # A first call compiles and a busy machine stalls; no property here is about time.
@@ -65,13 +67,25 @@ def experiment(tmp_path):
             "max_positions": 20,
             **options,
         }
-        decoder = MEGADecoder(vocab, **conf)
+        decoder = perturb(MEGADecoder(vocab, **conf))
+        joint = perturb(JointNetwork(vocab, 12, conf["block_size"], joint_space_size=10))
         folder = tmp_path / "experiment"
         folder.mkdir()
-        state = {f"decoder.{name}": tensor for name, tensor in decoder.state_dict().items()}
+        state = {
+            f"{prefix}.{name}": tensor
+            for prefix, module in (("decoder", decoder), ("joint_network", joint))
+            for name, tensor in module.state_dict().items()
+        }
         torch.save(state, folder / "valid.loss.best.pth")
         (folder / "config.yaml").write_text(
-            yaml.safe_dump({"decoder": "mega", "decoder_conf": conf})
+            yaml.safe_dump(
+                {
+                    "decoder": "mega",
+                    "decoder_conf": conf,
+                    "joint_network_conf": {"joint_space_size": 10},
+                    "token_list": ["<blank>", *(f"t{i}" for i in range(1, vocab))],
+                }
+            )
         )
         return folder, decoder
 

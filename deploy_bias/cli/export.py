@@ -37,14 +37,22 @@ def run(
         int | None,
         typer.Option(help="Columns of the scores. [default: 256 or max_positions, the lesser]"),
     ] = None,
-    batch: Annotated[int, typer.Option(help="First dimension of the scores.")] = 1,
+    context: Annotated[
+        int | None,
+        typer.Option(help="Window rows of the decoder. [default: 256 or what fits, the lesser]"),
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Hypotheses a call.")] = 1,
+    start: Annotated[
+        str,
+        typer.Option(help="What the first label attends to: espnet (a row of zeros) or clean."),
+    ] = "espnet",
     dynamic: Annotated[
         bool, typer.Option("--dynamic", help="ONNX takes any length up to max_positions.")
     ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a bundle: every bias of SOURCE as verified graphs."""
+    """Write a bundle: the biases, decoder and joint network of SOURCE as verified graphs."""
     names = [name.strip() for text in backend or [] for name in text.split(",") if name.strip()]
     with stages(debug) as progress:
         progress("start torch")
@@ -58,7 +66,9 @@ def run(
             backends_wanted=names or None,
             query_length=query_length,
             key_length=key_length,
+            context=context,
             batch=batch,
+            start=start,
             dynamic=dynamic,
             progress=progress,
         )

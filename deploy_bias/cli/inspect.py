@@ -29,13 +29,18 @@ def run(
         return
     opened = Bundle(bundle)
     manifest = opened.manifest
-    for artifact in (*manifest.artifacts, manifest.weights, manifest.vectors):
-        opened.read(artifact)  # a changed file must not be shown as if it were sound
+    for file in manifest.files:
+        opened.read(file)  # a changed file must not be shown as if it were sound
     if as_json:
         print_json(manifest.model_dump(mode="json"))
     else:
-        graphs = {graph: None for artifact in manifest.artifacts for graph in artifact.graphs}
-        out.print(_modules(list(graphs)), _contracts(list(graphs)), _operators(manifest))
+        contracts = {
+            graph.model_dump_json(): graph
+            for artifact in manifest.artifacts
+            for graph in artifact.graphs
+        }
+        graphs = list(contracts.values())
+        out.print(_modules(graphs), _contracts(graphs), _operators(manifest))
         _print_origin(manifest.exporter, manifest.weights.sha256, manifest.source)
     if plot is not None:
         with stages(debug) as progress:
@@ -63,10 +68,10 @@ def _modules(graphs: list[GraphContract]) -> Table:
     for heading in ("graph", "module", "weights"):
         table.add_column(heading, overflow="fold")
     for graph in graphs:
-        module = graph.module
-        size_of = "" if module.size is None else f"size={module.size}, "
-        built = f"{module.type}({size_of}max_positions={module.max_positions})"
-        table.add_row(graph.name, built, module.weights)
+        options = graph.module.model_dump(exclude={"type", "weights", "options"}, exclude_none=True)
+        options |= getattr(graph.module, "options", {})
+        text = ", ".join(f"{name}={value}" for name, value in options.items())
+        table.add_row(graph.name, f"{graph.module.type}({text})", graph.module.weights)
     return table
 
 

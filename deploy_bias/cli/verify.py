@@ -53,10 +53,7 @@ def parity_table(report: Report) -> Table:
     for result in report.results:
         worst = result.worst
         verdict = "[green]pass[/]" if result.passed else "[bold red]FAIL[/]"
-        ratio = "-"
-        if worst is not None:
-            eager = worst.error_by_eager
-            ratio = f"{eager:.2f}" if eager is not None else ("exact" if not worst.error else "∞")
+        ratio = "-" if worst is None else f"{worst.error_by_eager:.2f}"
         table.add_row(
             result.graph,
             result.backend,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from deploy_bias.contract import Label, Operators
+from deploy_bias.contract import GraphContract, Label, Operators
 from deploy_bias.errors import BackendError
 from export.graphs import Graph
 
@@ -19,6 +19,11 @@ class Exported:
     data: bytes
     graphs: tuple[Graph, ...]
     operators: dict[str, Operators]
+
+
+def file_name(contract: GraphContract) -> str:
+    """Return the stem of a file that holds one graph; the field says joiner for the joint graph."""
+    return "joiner" if contract.kind == "joint" else contract.name
 
 
 class LabelOf(Protocol):

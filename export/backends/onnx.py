@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch.export import Dim
 
-from deploy_bias.contract import DynamicSize, Operators
+from deploy_bias.contract import DynamicSize, GraphContract, Operators
 from deploy_bias.toeplitz import toeplitz_by_repeat
-from export.backends import Exported, LabelOf
+from export.backends import Exported, LabelOf, file_name
 from export.graphs import Graph
 
 VERSIONS = ("torch", "onnx", "onnxscript")
@@ -34,7 +34,7 @@ def _export_one(graph: Graph, label: LabelOf) -> Exported:
         opset_version=OPSET,
         input_names=[spec.name for spec in contract.inputs],
         output_names=[spec.name for spec in contract.outputs],
-        dynamic_shapes=_dynamic_shapes(graph) if graph.dynamic else None,
+        dynamic_shapes=_dynamic_shapes(contract),
         optimize=False,
         verbose=False,
     )
@@ -54,7 +54,7 @@ def _export_one(graph: Graph, label: LabelOf) -> Exported:
     entry.key, entry.value = "deploy_bias", label([graph]).model_dump_json()
     operators = Counter(node.op_type for node in model.graph.node)
     return Exported(
-        path=f"{contract.name}.onnx",
+        path=f"{file_name(contract)}.onnx",
         data=model.SerializeToString(deterministic=True),
         graphs=(graph,),
         operators={
@@ -63,8 +63,9 @@ def _export_one(graph: Graph, label: LabelOf) -> Exported:
     )
 
 
-def _dynamic_shapes(graph: Graph) -> list[dict[int, object]]:
-    return [
+def _dynamic_shapes(contract: GraphContract) -> list[dict[int, object]] | None:
+    shapes: list[dict[int, object]] = [
         {i: Dim.DYNAMIC for i, size in enumerate(spec.shape) if isinstance(size, DynamicSize)}
-        for spec in graph.contract.inputs
+        for spec in contract.inputs
     ]
+    return shapes if any(shapes) else None

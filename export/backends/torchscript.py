@@ -1,4 +1,4 @@
-"""TorchScript by torch.jit.script, one file a graph."""
+"""TorchScript by torch.jit.trace, one file a graph."""
 
 import io
 import warnings
@@ -9,7 +9,7 @@ import torch
 
 from deploy_bias.contract import Operators
 from deploy_bias.toeplitz import toeplitz
-from export.backends import Exported, LabelOf
+from export.backends import Exported, LabelOf, file_name
 from export.graphs import Graph
 
 VERSIONS = ("torch",)
@@ -28,14 +28,15 @@ def _export_one(graph: Graph, label: LabelOf) -> Exported:
     with warnings.catch_warnings():
         # torch deprecates TorchScript in favour of torch.export; both are offered here.
         warnings.simplefilter("ignore", DeprecationWarning)
-        script = torch.jit.script(graph.module(toeplitz))
+        # Static shapes, no control flow: a trace is the whole graph.
+        script = torch.jit.trace(graph.module(toeplitz), graph.example_inputs(), check_trace=False)
         buffer = io.BytesIO()
         extra = {"deploy_bias": label([graph]).model_dump_json()}
         torch.jit.save(script, buffer, _extra_files=extra)
     kinds = Counter(node.kind() for node in script.inlined_graph.nodes())
     operators = {kind: count for kind, count in sorted(kinds.items()) if kind.startswith("aten::")}
     return Exported(
-        path=f"{contract.name}.pt",
+        path=f"{file_name(contract)}.pt",
         data=_without_debug_files(buffer.getvalue()),
         graphs=(graph,),
         operators={contract.name: Operators(delegated={}, undelegated=operators)},

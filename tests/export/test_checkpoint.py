@@ -41,7 +41,7 @@ class TestExperimentFolder:
         modules = read_source(folder).modules
         assert list(modules) == [f"decoder.mega_blocks.{i}.0.rel_pos_bias" for i in range(3)]
         for (block, _), bias in zip(decoder.mega_blocks, modules.values(), strict=True):
-            torch.testing.assert_close(bias(20), block.rel_pos_bias(20), rtol=0, atol=1e-8)
+            torch.testing.assert_close(bias(20), block.rel_pos_bias(20), rtol=0, atol=1e-5)
 
     @pytest.mark.parametrize("kind", ["simple", "rotary"])
     def test_chunk_size_takes_the_place_of_max_positions(self, experiment, kind):

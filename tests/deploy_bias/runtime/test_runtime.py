@@ -10,14 +10,14 @@ import torch
 
 from deploy_bias.errors import BackendError, ContractError
 from deploy_bias.runtime import load
-from export.parity import eager_modules
+from export.plot import bias_modules
 
 BACKENDS = ["onnx", "executorch", "torchscript"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_backend_gives_what_eager_gives(digits_bundle, backend):
-    (bias,) = eager_modules(digits_bundle).values()
+    (bias,) = bias_modules(digits_bundle).values()
     scores = torch.randn(1, 128, 128)
     got = load(digits_bundle.folder, backend)["bias"](scores=scores.numpy())
     assert list(got) == ["biased_scores"]
@@ -35,7 +35,7 @@ def test_an_array_that_is_not_contiguous(digits_bundle, backend):
 
 @pytest.mark.parametrize("window", [(1, 1), (1, 37), (2, 3), (37, 37)])
 def test_a_dynamic_length(dynamic_bundle, window):
-    (bias,) = eager_modules(dynamic_bundle).values()
+    (bias,) = bias_modules(dynamic_bundle).values()
     scores = np.zeros((1, *window), np.float32)
     got = load(dynamic_bundle)["bias"](scores=scores)["biased_scores"]
     assert np.array_equal(got[0], bias.window(*window).detach().numpy())

@@ -1,7 +1,4 @@
-"""The graphs: an exportable module with static shapes, and its contract."""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+"""The graph `bias`: attention scores in, scores plus bias out."""
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +6,13 @@ from torch import Tensor, nn
 from deploy_bias.contract import BiasModule, DynamicSize, GraphContract, TensorSpec
 from deploy_bias.errors import OptionError
 from deploy_bias.positional_bias import RotaryRelativePositionBias
+from export.cases import score_cases
 from export.checkpoint import Bias
+from export.graphs import Call, Graph, Layout, Step, Tensors
+from export.reference import eager_float32, exact_float64
 
-Layout = Callable[[Tensor, int, int], Tensor]
-"""One of the functions of `deploy_bias.toeplitz`; a backend takes the one it runs fastest."""
 
-
-class BiasGraph(nn.Module):
+class WindowModule(nn.Module):
     """scores + bias, for a fixed window of the bias.
 
     The values by offset are folded to a constant, so no sin, cos or parameter is left.
@@ -42,7 +39,7 @@ class BiasGraph(nn.Module):
         return scores + self.layout(self.diagonals, self.query_length, self.key_length)
 
 
-class DynamicBiasGraph(nn.Module):
+class DynamicWindowModule(nn.Module):
     """scores + bias, for any window of the bias up to max_positions.
 
     Args:
@@ -68,26 +65,67 @@ class DynamicBiasGraph(nn.Module):
         return scores + self.layout(diagonals, query_length, key_length)
 
 
-@dataclass(frozen=True)
-class Graph:
-    """A graph to export: its contract, and its module for a given layout."""
+class BiasGraph(Graph):
+    """scores + the bias of one block.
 
-    contract: GraphContract
-    bias: Bias
-    batch: int
-    query_length: int
-    key_length: int
-    dynamic: bool = False
+    Args:
+        bias: the eager module.
+        contract: made by `bias_graphs`.
+    """
+
+    relative_limit = 1e-6
+    stored_cases = ("real", "normal")
+    reshape_is_free = True
+
+    def __init__(self, bias: Bias, contract: GraphContract) -> None:
+        self.bias = bias
+        self.contract = contract
+        _, *lengths = contract.inputs[0].shape
+        self._dynamic = any(isinstance(size, DynamicSize) for size in lengths)
 
     def module(self, layout: Layout) -> nn.Module:
-        """Return the module to export, in eval mode."""
-        if self.dynamic:
-            return DynamicBiasGraph(self.bias, layout).eval()
-        return BiasGraph(self.bias, self.query_length, self.key_length, layout).eval()
+        """Return scores + bias for the window of the contract, or for any."""
+        if self._dynamic:
+            return DynamicWindowModule(self.bias, layout).eval()
+        _, queries, keys = self._shapes()[0]
+        return WindowModule(self.bias, queries, keys, layout).eval()
 
     def example_inputs(self) -> tuple[Tensor, ...]:
-        """Return zeros in the shapes of the contract."""
-        return (torch.zeros(self.batch, self.query_length, self.key_length),)
+        """Return zeros, of the longest window if it is dynamic."""
+        return (torch.zeros(self._shapes()[-1]),)
+
+    def eager(self, dtype: torch.dtype) -> Call:
+        """Return the eager module's window, or the definition in float64."""
+        compute = eager_float32 if dtype == torch.float32 else exact_float64
+
+        def call(inputs: Tensors) -> dict[str, Tensor]:
+            return {"biased_scores": compute(self.bias, inputs["scores"])}
+
+        return call
+
+    def cases(self) -> dict[str, list[Step]]:
+        """Return every score case; for a dynamic graph at each of a few windows."""
+        return {
+            f"{name} {shape[1]}x{shape[2]}" if self._dynamic else name: [
+                Step({"scores": make(shape)})
+            ]
+            for shape in self._shapes()
+            for name, make in score_cases().items()
+        }
+
+    def _shapes(self) -> list[tuple[int, int, int]]:
+        """Return the shape of a static graph; for a dynamic one, the borders and some between."""
+        batch, queries, keys = self.contract.inputs[0].shape
+        assert isinstance(batch, int)
+        if not isinstance(keys, DynamicSize) or not isinstance(queries, DynamicSize):
+            assert isinstance(queries, int)
+            assert isinstance(keys, int)
+            return [(batch, queries, keys)]
+        longest = keys.maximum
+        middle = max(1, longest // 2)
+        windows = [(1, 1), (1, longest), (min(2, longest), min(3, longest)), (middle, longest)]
+        windows += [(middle, middle), (longest, longest)]
+        return [(batch, q, k) for q, k in dict.fromkeys(windows)]
 
 
 def bias_graphs(
@@ -96,7 +134,7 @@ def bias_graphs(
     key_length: int | None,
     batch: int = 1,
     dynamic: bool = False,
-) -> list[Graph]:
+) -> list[BiasGraph]:
     """Make a graph `bias` of every module: `bias`, or `bias_0`, `bias_1`, ... if there are more.
 
     Args:
@@ -140,7 +178,7 @@ def bias_graphs(
             inputs=(TensorSpec(name="scores", dtype="float32", shape=shape),),
             outputs=(TensorSpec(name="biased_scores", dtype="float32", shape=shape),),
         )
-        graphs.append(Graph(contract, bias, batch, queries, keys, dynamic))
+        graphs.append(BiasGraph(bias, contract))
     return graphs
 
 

@@ -1,0 +1,123 @@
+"""The decoder and the joint network of an ESPnet transducer, built from config and weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from deploy_bias.decoder import MEGADecoder
+from deploy_bias.errors import SourceError
+from deploy_bias.joint import JointNetwork
+
+DECODER, JOINT = "decoder", "joint_network"
+"""ESPnet's prefixes of the two modules in a checkpoint."""
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Transducer:
+    """What is decoded with: the two modules, the options they were made with, and the tokens."""
+
+    decoder: MEGADecoder
+    decoder_options: dict[str, Any]
+    joint: JointNetwork
+    joint_options: dict[str, Any]
+    tokens: tuple[str, ...]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return every tensor, by its ESPnet name."""
+        return {
+            f"{prefix}.{name}": tensor.detach()
+            for prefix, module in ((DECODER, self.decoder), (JOINT, self.joint))
+            for name, tensor in module.state_dict().items()
+        }
+
+
+def read_transducer(
+    config: Mapping[str, Any], state: Mapping[str, Tensor], where: str
+) -> Transducer:
+    """Build the decoder and the joint network of an experiment.
+
+    Raises:
+        SourceError: an option is not supported, the weights do not fit it, or the token list is
+            missing.
+    """
+    embed, enc = state.get(f"{DECODER}.embed.weight"), state.get(f"{JOINT}.lin_enc.weight")
+    if embed is None or enc is None:
+        missing = f"{DECODER}.embed.weight" if embed is None else f"{JOINT}.lin_enc.weight"
+        raise SourceError(
+            f"{where}: {missing} is missing; expected the whole model of an asr_transducer "
+            "experiment. For the biases alone, give the checkpoint without a config."
+        )
+    tokens = config.get("token_list")
+    if not isinstance(tokens, list) or len(tokens) != embed.shape[0]:
+        found = f"{len(tokens)} entries" if isinstance(tokens, list) else repr(tokens)
+        raise SourceError(
+            f"{where}: token_list: expected a list of {embed.shape[0]} tokens, as many as the "
+            f"decoder embeds, got {found}."
+        )
+    decoder_options = {"vocab_size": embed.shape[0], **(config.get("decoder_conf") or {})}
+    joint_options = {
+        "output_size": embed.shape[0],
+        "encoder_size": enc.shape[1],
+        "decoder_size": embed.shape[1],
+        **(config.get("joint_network_conf") or {}),
+    }
+    return Transducer(
+        decoder=build_decoder(decoder_options, state, where),
+        decoder_options=decoder_options,
+        joint=build_joint(joint_options, state, where),
+        joint_options=joint_options,
+        tokens=tuple(str(token) for token in tokens),
+    )
+
+
+def build_decoder(options: dict[str, Any], state: Mapping[str, Tensor], where: str) -> MEGADecoder:
+    """Build a decoder and load its weights strictly.
+
+    Raises:
+        SourceError: an option is not supported, or the weights do not fit.
+    """
+    return _build(MEGADecoder, "decoder_conf", options, DECODER, state, where)
+
+
+def build_joint(options: dict[str, Any], state: Mapping[str, Tensor], where: str) -> JointNetwork:
+    """Build a joint network and load its weights strictly.
+
+    Raises:
+        SourceError: an option is not supported, or the weights do not fit.
+    """
+    return _build(JointNetwork, "joint_network_conf", options, JOINT, state, where)
+
+
+def _build(
+    kind: type[_Module],
+    section: str,
+    options: dict[str, Any],
+    prefix: str,
+    state: Mapping[str, Tensor],
+    where: str,
+) -> _Module:
+    own = {
+        name.removeprefix(f"{prefix}."): tensor
+        for name, tensor in state.items()
+        if name.startswith(f"{prefix}.")
+    }
+    try:
+        module = kind(**options)
+    except (TypeError, ValueError) as error:
+        raise SourceError(f"{where}: {section}: {error}") from error
+    try:
+        module.load_state_dict(own, strict=True)
+    except RuntimeError as error:
+        raise SourceError(f"{where}: the weights do not fit {section}: {error}") from error
+    for name, tensor in module.named_parameters():
+        if not torch.isfinite(tensor).all():
+            raise SourceError(
+                f"{where}: {prefix}.{name}: expected finite values; it holds others (a diverged "
+                "training?)."
+            )
+    return module.requires_grad_(False).eval()
