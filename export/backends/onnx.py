@@ -39,8 +39,10 @@ def _export_one(graph: Graph, label: LabelOf) -> Exported:
         verbose=False,
     )
     assert program is not None
-    # The matrix must not be folded into the file; ONNX Runtime folds it when it loads.
-    onnxscript.optimizer.optimize(program.model, output_size_limit=LARGEST_FOLDED)
+    # The matrix must not be folded into the file; ONNX Runtime folds it when it loads. And no
+    # rewriting: `optimize` takes the addition of an epsilon of 1e-12 for that of zero.
+    onnxscript.optimizer.fold_constants(program.model, output_size_limit=LARGEST_FOLDED)
+    onnxscript.optimizer.remove_unused_nodes(program.model)
     model = program.model_proto
     # Stack traces of the exporting machine: they would make two builds differ.
     for node in model.graph.node:
@@ -52,7 +54,7 @@ def _export_one(graph: Graph, label: LabelOf) -> Exported:
     del model.metadata_props[:]
     entry = model.metadata_props.add()
     entry.key, entry.value = "deploy_bias", label([graph]).model_dump_json()
-    operators = Counter(node.op_type for node in model.graph.node)
+    operators = Counter(n.op_type for n in model.graph.node if n.op_type != "Constant")
     return Exported(
         path=f"{file_name(contract)}.onnx",
         data=model.SerializeToString(deterministic=True),

@@ -85,7 +85,7 @@ class DecoderGraph(Graph):
             "fork": fork,
             "one label again and again": self._feed([vocab - 1] * 40),
             "padding": self._feed([pad] * 40),
-            "all labels": self._feed(list(range(min(vocab, 500)))),
+            "all labels, 100 at most": self._feed(list(range(min(vocab, 100)))),
         }
 
     def _feed(self, labels: list[int], first: str = "continue") -> list[Step]:

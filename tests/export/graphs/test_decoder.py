@@ -112,6 +112,18 @@ def test_the_eager_reference_is_espnets_inference(experiment, options):
     torch.testing.assert_close(got["decoder_out"][:, 0], expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_freshly_initialised_model(experiment, tmp_path):
+    # The embedding of blank is zero and so are the biases: a variance of zero, of which only the
+    # epsilon of 1e-12 keeps the inverse root finite, on every backend.
+    folder, _ = experiment()
+    path = folder / "valid.loss.best.pth"
+    state = torch.load(path, weights_only=True)
+    state["decoder.embed.weight"][0] = 0.0
+    state = {k: v * 0 if k.endswith("bias") and v.dim() == 1 else v for k, v in state.items()}
+    torch.save(state, path)
+    assert export_bundle(folder, tmp_path / "b").passed
+
+
 def test_hypotheses_of_a_batch_have_labels_of_their_own(experiment):
     folder, _ = experiment()
     transducer = read_source(folder).transducer
