@@ -14,6 +14,7 @@ import deploy_bias
 from deploy_bias.bundle import MANIFEST, PARITY, Bundle
 from deploy_bias.contract import Artifact, File, Label, Manifest
 from deploy_bias.errors import BackendError, BundleError, OptionError, SourceError
+from deploy_bias.runtime.backends import require
 from export.backends import Backend, Exported, backend, backends
 from export.checkpoint import Bias, Source, bias_weights, check_finite, read_source
 from export.graphs import Graph
@@ -70,6 +71,8 @@ def export_bundle(
     _check_output(output)
     names = list(dict.fromkeys(backends_wanted)) if backends_wanted else list(backends())
     exporters = {name: backend(name) for name in names}
+    for name in names:
+        require(name)  # or nothing could be proven, and that is known before the work
     if dynamic and not any(exporter.DYNAMIC for exporter in exporters.values()):
         able = ", ".join(name for name, exporter in backends().items() if exporter.DYNAMIC)
         raise OptionError(f"--dynamic: none of {', '.join(names)} can; add --backend {able}.")
@@ -95,13 +98,7 @@ def export_bundle(
             graphs=tuple(graph.contract for graph in graphs),
         )
 
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BundleError(
-            f"{output}: cannot make its folder ({error.strerror}); choose another."
-        ) from error
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as scratch:
+    with _scratch_beside(output) as scratch:
         folder = Path(scratch) / output.name
         folder.mkdir()
         artifacts = []
@@ -210,6 +207,16 @@ def _check_output(output: Path) -> None:
             f"{output}: holds more than the bundle that it would replace: {', '.join(foreign)}; "
             "move that away or choose another folder."
         )
+
+
+def _scratch_beside(output: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent)
+    except OSError as error:
+        raise BundleError(
+            f"{output}: cannot write to {output.parent} ({error.strerror}); choose another folder."
+        ) from error
 
 
 def _replace(folder: Path, output: Path, scratch: Path) -> None:

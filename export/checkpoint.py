@@ -182,6 +182,7 @@ def build_bias_modules(
     for name, tensor in state.items():
         prefix, _, leaf = name.rpartition(".")
         rotary = leaf == "alpha" and f"{prefix}.beta".lstrip(".") in state
+        _check_pair(state, prefix, leaf, where)
         if leaf == "relative_position_bias" or rotary:
             if options is not None:
                 _check_options(options, "rotary" if rotary else "simple", name, where)
@@ -195,6 +196,18 @@ def build_bias_modules(
             "relative_position_bias, or in alpha and beta."
         )
     return modules
+
+
+def _check_pair(state: Mapping[str, Tensor], prefix: str, leaf: str, where: str) -> None:
+    """Raise a SourceError for half a rotary bias: the blocks behind it would move up by one."""
+    alpha, beta, marker = (f"{prefix}.{name}".lstrip(".") for name in ("alpha", "beta", "_pe"))
+    if leaf in ("alpha", "beta", "_pe") and marker in state:
+        for name in (alpha, beta):
+            if name not in state:
+                raise SourceError(
+                    f"{where}: {name} is missing, and the rest of that rotary bias is there; "
+                    "the checkpoint is damaged."
+                )
 
 
 def bias_weights(modules: dict[str, Bias]) -> dict[str, Tensor]:

@@ -193,7 +193,7 @@ class TestRefusals:
 
     def test_an_output_below_a_file(self, tmp_path):
         (tmp_path / "file").write_text("x")
-        with pytest.raises(BundleError, match="cannot make its folder"):
+        with pytest.raises(BundleError, match="cannot write to"):
             export_bundle(RelativePositionBias(9), tmp_path / "file" / "b")
         with pytest.raises(BundleError, match="exists and is not a bundle"):
             export_bundle(RelativePositionBias(9), tmp_path / "file")
@@ -269,3 +269,10 @@ class TestAllOrNothing:
         with pytest.raises(Mismatch, match="bias on onnx: case"):
             export_bundle(RelativePositionBias(9), tmp_path / "b", backends_wanted=["onnx"])
         assert not any(tmp_path.iterdir())
+
+
+def test_a_runtime_that_is_missing_is_said_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(BackendError, match=r"needs onnxruntime.*pip install 'deploy-bias\[onnxrun"):
+        export_bundle(RelativePositionBias(9), tmp_path / "b")
+    assert not any(tmp_path.iterdir())

@@ -190,6 +190,15 @@ class TestBareStateDict:
         with pytest.raises(SourceError, match=message):
             read_source(tmp_path / "x.pth")
 
+    @pytest.mark.parametrize("missing", ["alpha", "beta"])
+    def test_half_a_rotary_bias(self, tmp_path, missing):
+        state = {f"a.{k}": v for k, v in RotaryRelativePositionBias(4, 9).state_dict().items()}
+        state |= {f"b.{k}": v for k, v in RotaryRelativePositionBias(4, 9).state_dict().items()}
+        del state[f"a.{missing}"]
+        torch.save(state, tmp_path / "x.pth")
+        with pytest.raises(SourceError, match=rf"a\.{missing} is missing"):
+            read_source(tmp_path / "x.pth")
+
     def test_a_path_that_does_not_exist(self, tmp_path):
         with pytest.raises(SourceError, match="no such file or folder"):
             read_source(tmp_path / "x.pth")

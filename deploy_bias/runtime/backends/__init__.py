@@ -55,6 +55,16 @@ def missing_package(name: str) -> str | None:
     return None
 
 
+def require(name: str) -> None:
+    """Raise a BackendError if a backend is unknown or what it needs is not installed."""
+    package = missing_package(name)
+    if package:
+        raise BackendError(
+            f"backend {name!r} needs {package}, which cannot be imported: "
+            f"pip install 'deploy-bias[{package if package != 'torch' else name}]'."
+        )
+
+
 def open_session(name: str, data: bytes, where: str) -> Session:
     """Load an artifact with a backend; `where` names the file in errors.
 
@@ -62,17 +72,13 @@ def open_session(name: str, data: bytes, where: str) -> Session:
         BackendError: the backend is unknown or not installed.
         BundleError: the backend refuses the file.
     """
-    package = missing_package(name)
-    if package:
-        raise BackendError(
-            f"backend {name!r} needs {package}, which cannot be imported: "
-            f"pip install 'deploy-bias[{package if package != 'torch' else name}]'."
-        )
+    require(name)
+    package = backends()[name].PACKAGE
     try:
         return backends()[name].open_session(data)
     except Exception as error:  # each runtime has exceptions of its own for a corrupt file
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise BundleError(
-            f"{where}: {package or name} cannot load it ({reason}). "
+            f"{where}: {package} cannot load it ({reason}). "
             "It is corrupt or made for another version; export again."
         ) from error
