@@ -27,7 +27,7 @@ def export(graphs: Sequence[Graph], label: LabelOf) -> list[Exported]:
     edge = lower(programs, {"deploy_bias": label(graphs).model_dump_json()}, keep)
     # Before to_executorch, which rewrites the edge programs in place.
     operators = {name: _operators(edge.exported_program(name)) for name in programs}
-    data = bytes(edge.to_executorch().buffer)
+    data = bytes(edge.to_executorch(_config(graphs)).buffer)
     return [Exported("model.pte", data, tuple(graphs), operators)]
 
 
@@ -53,6 +53,20 @@ def lower(
             for name in programs
         },
         constant_methods=constant_methods,
+    )
+
+
+def _config(graphs: Sequence[Graph]) -> Any:
+    """Let the graphs with state read the caller's memory: a copy of the windows costs a third."""
+    from executorch.exir import ExecutorchBackendConfig
+    from executorch.exir.passes import MemoryPlanningPass
+
+    return ExecutorchBackendConfig(
+        memory_planning_pass={
+            graph.contract.name: MemoryPlanningPass(alloc_graph_input=False)
+            for graph in graphs
+            if graph.contract.state
+        }
     )
 
 

@@ -1,5 +1,6 @@
 """ExecuTorch's own runtime. Its Python binding takes and gives torch tensors."""
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,8 @@ class _ExecuTorchSession:
     def __init__(self, data: bytes) -> None:
         from executorch.runtime import Runtime
 
+        # A method has one memory for its intermediate values.
+        self._lock = threading.Lock()
         self._program = Runtime.get().load_program(data)
         self.label: str | None = None
         if "deploy_bias" in self._program.method_names:
@@ -20,8 +23,9 @@ class _ExecuTorchSession:
     def run(self, graph: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         import torch
 
-        method = self._program.load_method(graph)
-        return [output.numpy() for output in method.execute([torch.from_numpy(x) for x in inputs])]
+        tensors = [torch.from_numpy(x) for x in inputs]
+        with self._lock:
+            return [x.numpy() for x in self._program.load_method(graph).execute(tensors)]
 
 
 def open_session(data: bytes) -> _ExecuTorchSession:
