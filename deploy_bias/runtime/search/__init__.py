@@ -1,0 +1,44 @@
+"""Transducer searches: encoder frames in, labels and scores out. One file a search.
+
+`greedy` follows the best label; `default` and `maes` are the beam searches of ESPnet's
+BeamSearchTransducer, with its names, defaults and results.
+"""
+
+from deploy_bias.errors import OptionError
+from deploy_bias.runtime.decoder import Decoder
+from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.search.base import Result, Search
+from deploy_bias.runtime.search.default import DefaultSearch
+from deploy_bias.runtime.search.greedy import GreedySearch
+from deploy_bias.runtime.search.maes import MaesSearch
+
+SEARCHES: dict[str, type[Search]] = {
+    "greedy": GreedySearch,
+    "default": DefaultSearch,
+    "maes": MaesSearch,
+}
+
+
+def open_search(name: str, decoder: Decoder, joint: Joint, **options: float) -> Search:
+    """Open a search by name, with the options of its class.
+
+    Raises:
+        OptionError: there is no such search, or an option is none of its own or out of range.
+    """
+    if name not in SEARCHES:
+        raise OptionError(f"search {name!r} is unknown; choose from {', '.join(SEARCHES)}.")
+    try:
+        return SEARCHES[name](decoder, joint, **options)
+    except TypeError as error:
+        raise OptionError(f"search {name!r}: {error}.") from error
+
+
+__all__ = [
+    "SEARCHES",
+    "DefaultSearch",
+    "GreedySearch",
+    "MaesSearch",
+    "Result",
+    "Search",
+    "open_search",
+]
