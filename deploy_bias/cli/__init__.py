@@ -7,18 +7,18 @@ import sys
 
 import typer
 
-from deploy_bias.cli import demo, export, inspect, verify
+from deploy_bias.cli import decode, demo, export, inspect, verify
 from deploy_bias.cli.console import errors
 from deploy_bias.errors import DeployBiasError
 
 app = typer.Typer(
     name="deploy-bias",
-    help="Export the relative position biases of an ESPnet MEGA transducer, with proof of parity.",
+    help="Export an ESPnet MEGA transducer for devices, with proof of parity.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (export, verify, inspect, demo):
+for command in (export, verify, inspect, decode, demo):
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
 
 

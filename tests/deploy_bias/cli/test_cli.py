@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deploy_bias import cli
@@ -42,6 +43,8 @@ def test_the_installed_command(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("pass") == 18
+    assert "four four five oh zero" in done.stdout
+    assert "the same on every runtime" in done.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"digits-bundle", "digits-bundle.png"}
     for stage in ("read the checkpoint", "export to onnx", "verify decoder on executorch"):
         assert stage in done.stderr
@@ -126,6 +129,55 @@ def test_inspect_plot(run, digits_bundle, tmp_path):
     assert (tmp_path / "new" / "bias.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.parametrize("backend", ["onnx", "executorch", "torchscript"])
+def test_decode(run, digits, digits_bundle, backend):
+    frames = digits / "encoder_out" / "prompts_0.npy"
+    status, out, err = run("decode", digits_bundle.folder, frames, "--backend", backend)
+    assert status == 0
+    assert "oh seven seven one four four" in out
+    assert "decode 154 frames" in err
+
+
+def test_decode_json(run, digits, digits_bundle):
+    frames = digits / "encoder_out" / "prompts_4.npy"
+    options = ["--search", "maes", "--beam-size", 3, "--nbest", 2, "--json"]
+    status, out, _ = run("decode", digits_bundle.folder, frames, *options)
+    assert status == 0
+    first, second = json.loads(out)["results"]
+    assert first["text"] == "four four four four five oh zero"
+    assert first["tokens"] == first["text"].split()
+    assert first["labels"] == [6, 6, 6, 6, 7, 12, 2]
+    assert first["frames"] == sorted(first["frames"])
+    assert first["score"] > second["score"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a .npy file"),
+        (b"PK nonsense", "not a .npy file"),
+        (np.zeros((1, 3, 96), np.float32), "expected floating-point (frames, E), got float32"),
+        (np.zeros((3, 96), np.int64), "got int64 (3, 96)"),
+        (np.zeros((3, 95), np.float32), "float32 (frames, 96), got float32 (3, 95)"),
+        (np.full((3, 96), np.nan, np.float32), "encoder frame 0 of 3 holds NaN"),
+        (np.array([{}]), "not a .npy file"),
+    ],
+)
+def test_decode_refuses_what_are_no_frames(run, digits_bundle, tmp_path, content, message):
+    path = tmp_path / "frames.npy"
+    path.write_bytes(content) if isinstance(content, bytes) else np.save(path, content)
+    status, _, err = run("decode", digits_bundle.folder, path)
+    assert status == 2
+    assert message in err
+
+
+def test_decode_no_frames_at_all(run, digits_bundle, tmp_path):
+    np.save(tmp_path / "none.npy", np.zeros((0, 96), np.float32))
+    status, out, _ = run("decode", digits_bundle.folder, tmp_path / "none.npy", "--json")
+    assert status == 0
+    assert json.loads(out)["results"][0]["text"] == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -137,6 +189,14 @@ def test_inspect_plot(run, digits_bundle, tmp_path):
         (["export", "{digits}", "--key-length", "129"], "--key-length must be 1 to 128"),
         (["export", "{digits}", "--dynamic", "--backend", "executorch"], "add --backend onnx"),
         (["inspect", "{bundle}", "--plot", "x.xyz"], "end it in .png"),
+        (["decode", "{bundle}", "nowhere.npy"], "nowhere.npy: no such file"),
+        (["decode", "nowhere", "{frames}"], "nowhere: is not a folder; expected a bundle"),
+        (["decode", "{bundle}", "{frames}", "--beam-size", "2"], "add --search default"),
+        (["decode", "{bundle}", "{frames}", "--search", "beam"], "Invalid value for '--search'"),
+        (
+            ["decode", "{bundle}", "{frames}", "--search", "maes", "--beam-size", "13"],
+            "beam_size + expansion_beta must be at most the number of labels, 14, got 13 + 2",
+        ),
         (["verify"], "Missing argument"),
         (["inspect", "{bundle}", "--nope"], "No such option"),
     ],
@@ -145,7 +205,8 @@ def test_what_cannot_be_done_is_one_line_and_exit_status_2(
     run, digits, digits_bundle, tmp_path, monkeypatch, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
-    places = {"digits": digits, "bundle": digits_bundle.folder}
+    frames = digits / "encoder_out" / "prompts_0.npy"
+    places = {"digits": digits, "bundle": digits_bundle.folder, "frames": frames}
     status, _, err = run(*[argument.format(**places) for argument in arguments])
     assert status == 2
     assert message in err

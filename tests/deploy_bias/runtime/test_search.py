@@ -109,6 +109,14 @@ def test_every_backend(digits, digits_bundle, backend):
         same(theirs, search(load(digits_bundle, backend), [found], name, beam_size=4))
 
 
+@pytest.mark.parametrize("name", ["digits_55", "prompts_3", "prompts_4"])
+def test_real_speech(digits, digits_bundle, name):
+    found = np.load(digits / "encoder_out" / f"{name}.npy")
+    for kind, beam_size in (("default", 1), ("default", 5), ("maes", 5)):
+        theirs = espnet_search(digits, [found], kind, beam_size=beam_size)
+        same(theirs, search(load(digits_bundle), [found], kind, beam_size=beam_size))
+
+
 @pytest.mark.parametrize("batch", [1, 4])
 def test_a_random_model_with_chunks(experiment, tmp_path, batch):
     folder, _ = experiment(chunk_size=5, max_positions=20, rel_pos_bias_type="rotary")

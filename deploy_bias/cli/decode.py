@@ -1,0 +1,97 @@
+"""deploy-bias decode."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from deploy_bias.bundle import Bundle
+from deploy_bias.cli.console import Debug, Json, out, print_json, stages
+from deploy_bias.errors import OptionError, SourceError
+from deploy_bias.runtime import Decoder, Joint, load, open_search
+from deploy_bias.runtime.tokens import Tokens
+
+
+class SearchName(StrEnum):
+    """The searches of `deploy_bias.runtime.search`."""
+
+    greedy = "greedy"
+    default = "default"
+    maes = "maes"
+
+
+def run(
+    bundle: Annotated[Path, typer.Argument(help="A folder that `deploy-bias export` wrote.")],
+    encoder_out: Annotated[
+        Path, typer.Argument(help="Encoder frames of one utterance: a .npy, float32 (frames, E).")
+    ],
+    backend: Annotated[str, typer.Option(help="onnx, executorch or torchscript.")] = "onnx",
+    search: Annotated[
+        SearchName, typer.Option(help="greedy, or a beam search of ESPnet: default, maes.")
+    ] = SearchName.greedy,
+    beam_size: Annotated[
+        int | None, typer.Option(help="Hypotheses of a beam search. [default: 5]")
+    ] = None,
+    nbest: Annotated[int, typer.Option(help="Results to show, the best ones.", min=1)] = 1,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Decode encoder frames: the transducer's search over the decoder and the joint network."""
+    options = {} if beam_size is None else {"beam_size": beam_size}
+    if options and search is SearchName.greedy:
+        raise OptionError("--beam-size: the greedy search has no beam; add --search default.")
+    frames = read_frames(encoder_out)
+    opened = Bundle(bundle)
+    with stages(debug) as progress:
+        progress(f"load {bundle} on {backend}")
+        tokens = Tokens(opened)
+        graphs = load(opened, backend)
+        found = open_search(
+            search.value, Decoder(graphs["decoder"]), Joint(graphs["joint"]), **options
+        )
+        progress(f"decode {len(frames)} frames")
+        found.accept(frames)
+        results = found.results(nbest)
+    if as_json:
+        content = [
+            {
+                "text": tokens.text(result.labels),
+                "tokens": [tokens[label] for label in result.labels],
+                "labels": result.labels,
+                "frames": result.frames,
+                "score": result.score,
+            }
+            for result in results
+        ]
+        print_json({"encoder_out": str(encoder_out), "backend": backend, "results": content})
+        return
+    out.rule(f"{encoder_out.name}, {search.value} search on {backend}")
+    table = Table()
+    table.add_column("score", justify="right")
+    table.add_column("text", overflow="fold")
+    for result in results:
+        table.add_row(f"{result.score:.3f}", tokens.text(result.labels))
+    out.print(table)
+
+
+def read_frames(path: Path) -> np.ndarray:
+    """Read encoder frames (T, E) from a .npy file, as float32.
+
+    Raises:
+        SourceError: the file is missing or no .npy, or holds no floating-point matrix.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file; expected a .npy of encoder frames.")
+    try:
+        frames = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise SourceError(
+            f"{path}: not a .npy file ({error}); write one with numpy.save."
+        ) from error
+    if not isinstance(frames, np.ndarray) or frames.ndim != 2 or frames.dtype.kind != "f":
+        came = f"{frames.dtype} {frames.shape}" if isinstance(frames, np.ndarray) else "an archive"
+        raise SourceError(f"{path}: expected floating-point (frames, E), got {came}.")
+    return frames.astype(np.float32)

@@ -1,0 +1,47 @@
+"""From labels to text."""
+
+from collections.abc import Iterable
+
+from deploy_bias.bundle import Bundle
+from deploy_bias.errors import BundleError
+
+WORD_START, SPACE = "▁", "<space>"
+
+
+class Tokens:
+    """The tokens of a bundle, by label.
+
+    Args:
+        bundle: with a decoder in it.
+
+    Raises:
+        BundleError: it has no tokens, or they are damaged.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        file = bundle.manifest.tokens
+        if file is None:
+            raise BundleError(
+                f"{bundle.folder}: holds biases alone, nothing to decode with; export the whole "
+                "experiment."
+            )
+        lines = bundle.read(file).decode().removesuffix("\n").split("\n")
+        self._tokens = [line.rpartition(" ")[0] for line in lines]
+        # As ESPnet's tokenizers join them: pieces of words, characters, or words.
+        self._pieces = any(token.startswith(WORD_START) for token in self._tokens)
+        self._characters = SPACE in self._tokens
+
+    def __getitem__(self, label: int) -> str:
+        return self._tokens[label]
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def text(self, labels: Iterable[int]) -> str:
+        """Return the text of labels."""
+        tokens = [self._tokens[label] for label in labels]
+        if self._pieces:
+            return "".join(tokens).replace(WORD_START, " ").strip()
+        if self._characters:
+            return "".join(" " if token == SPACE else token for token in tokens)
+        return " ".join(tokens)
