@@ -38,6 +38,22 @@ def compare(
     rounds: int = 31,
     notes: dict[str, float] | None = None,
 ) -> Row:
+    """Time all candidates and compare two of them."""
+    seconds = time_in_turn(candidates, rounds)
+    return Row(
+        name=name,
+        ms=medians(seconds),
+        ratio_of=ratio_of,
+        ratio=ratio(seconds, *ratio_of),
+        at_least=at_least,
+        at_most=at_most,
+        notes=notes or {},
+    )
+
+
+def time_in_turn(
+    candidates: dict[str, Callable[[], object]], rounds: int
+) -> dict[str, list[float]]:
     """Time all candidates in each round; the first two rounds warm up and do not count."""
     seconds: dict[str, list[float]] = {key: [] for key in candidates}
     for round_ in range(rounds + 2):
@@ -46,14 +62,15 @@ def compare(
             run()
             if round_ >= 2:
                 seconds[key].append(time.perf_counter() - start)
-    numerator, denominator = ratio_of
-    ratios = [a / b for a, b in zip(seconds[numerator], seconds[denominator], strict=True)]
-    return Row(
-        name=name,
-        ms={key: statistics.median(values) * 1e3 for key, values in seconds.items()},
-        ratio_of=ratio_of,
-        ratio=statistics.median(ratios),
-        at_least=at_least,
-        at_most=at_most,
-        notes=notes or {},
-    )
+    return seconds
+
+
+def medians(seconds: dict[str, list[float]]) -> dict[str, float]:
+    """Return the median of each candidate in ms."""
+    return {key: statistics.median(values) * 1e3 for key, values in seconds.items()}
+
+
+def ratio(seconds: dict[str, list[float]], numerator: str, denominator: str) -> float:
+    """Return the median over rounds of the ratio of two candidates."""
+    pairs = zip(seconds[numerator], seconds[denominator], strict=True)
+    return statistics.median(a / b for a, b in pairs)

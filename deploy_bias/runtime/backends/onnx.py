@@ -12,7 +12,12 @@ class _OnnxSession:
     def __init__(self, data: bytes) -> None:
         import onnxruntime
 
-        self._session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        # A step is too short to share out, and threads that wait spin: streams run side by side.
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            data, options, providers=["CPUExecutionProvider"]
+        )
         self._inputs = [node.name for node in self._session.get_inputs()]
         self.label: str | None = self._session.get_modelmeta().custom_metadata_map.get(
             "deploy_bias"
