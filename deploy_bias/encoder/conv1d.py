@@ -60,7 +60,8 @@ class Conv1d(nn.Module):
             bias=flag(conf, "bias", where, True),
         )
         self.relu = flag(conf, "relu", where, True)
-        if flag(conf, "batch_norm", where, False):
+        self.batch_norm = flag(conf, "batch_norm", where, False)
+        if self.batch_norm:
             self.bn = nn.BatchNorm1d(output_size)
         self.out_pos = nn.Linear(input_size, output_size)
 
@@ -82,7 +83,7 @@ class Conv1d(nn.Module):
             padding = padding[:, self.padding :: self.stride]
             positions = self._thin(positions)
         x = self.conv(x)
-        if hasattr(self, "bn"):
+        if self.batch_norm:
             x = self.bn(x)
         if self.relu:
             x = nn.functional.relu(x)

@@ -121,7 +121,9 @@ def _within(count: int, stride: int, offset: int, lengths: Tensor, like: Tensor)
     return (needed <= lengths.unsqueeze(1)).to(like.dtype)
 
 
-def make_conv_input(conf: Mapping[str, Any], first_block: Mapping[str, Any], size: int) -> ConvInput:
+def make_conv_input(
+    conf: Mapping[str, Any], first_block: Mapping[str, Any], size: int
+) -> ConvInput:
     """Make the input block that `input_conf` says.
 
     Args:

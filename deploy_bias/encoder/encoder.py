@@ -63,8 +63,8 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, x_len: Tensor) -> tuple[Tensor, Tensor]:
         """Encode whole utterances; each as if it were alone in the batch.
 
-        (ESPnet counts the frames of the shorter ones wrongly, and so lets padding in; and it does not
-        count what conv1d blocks leave out.)
+        (ESPnet counts the frames of the shorter ones wrongly and so lets padding in, and it counts
+        what conv1d blocks leave out.)
 
         Args:
             x: (B, F, M).

@@ -1,6 +1,6 @@
 """Relative positions as sines and cosines, and their way into the scores.
 
-Legend of the shapes: T frames (queries), L left context, D size, P = 2 T + L - 1 relative positions.
+Legend of the shapes: T frames (queries), L left context, D size, P = 2 T + L - 1 offsets.
 Source: `espnet2.asr_transducer.encoder.modules.positional_encoding`; Transformer-XL is
 arXiv:1901.02860.
 """
@@ -50,4 +50,5 @@ def align(scores: Tensor, keys: int) -> Tensor:
     """
     frames, width = scores.shape[-2:]
     flat = scores.flatten(-2).narrow(-1, frames - 1, frames * (width - 1))
-    return flat.unflatten(-1, (frames, width - 1)).narrow(-1, 0, keys)
+    aligned: Tensor = flat.unflatten(-1, (frames, width - 1)).narrow(-1, 0, keys)
+    return aligned
