@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 import torch
+from torch.export import Dim
 
 from deploy_bias.frontend import DefaultFrontend, get_frontend
 from tests.deploy_bias.frontends import (
@@ -55,6 +56,50 @@ def test_the_shipped_model_on_recordings():
     for samples in recordings():
         expected = espnet_features(theirs[0], samples, theirs[1])
         assert torch.equal(normalize(frontend(samples)), expected)
+
+
+class TestExports:
+    """Utterances of any length, where the runtime has a Fourier transform (ExecuTorch has not)."""
+
+    def test_torch_export(self):
+        module, shapes = offline()
+        program = torch.export.export(module, (recordings()[0],), dynamic_shapes=shapes)
+        for samples in recordings():
+            assert torch.equal(program.module()(samples), module(samples))
+
+    def test_onnx_runtime(self, tmp_path):
+        import onnxruntime
+
+        module, shapes = offline()
+        path = tmp_path / "frontend.onnx"
+        program = torch.onnx.export(
+            module,
+            (recordings()[0],),
+            dynamo=True,
+            opset_version=20,
+            dynamic_shapes=shapes,
+            verbose=False,
+        )
+        program.save(path)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        (given,) = session.get_inputs()
+        for samples in recordings():
+            (features,) = session.run(None, {given.name: samples.numpy()})
+            torch.testing.assert_close(
+                torch.from_numpy(features), module(samples), atol=2e-3, rtol=0
+            )
+
+    def test_torchscript(self):
+        module, _ = offline()
+        traced = torch.jit.trace(module, recordings()[0])
+        for samples in recordings():
+            assert torch.equal(traced(samples), module(samples))
+
+
+def offline():
+    """The shipped model's frontend and normalisation, and the shapes that it takes."""
+    frontend, normalize = digits()[0]
+    return torch.nn.Sequential(frontend, normalize).eval(), ({1: Dim("samples", min=129)},)
 
 
 @pytest.mark.parametrize("samples", [128, 50])

@@ -22,9 +22,7 @@ from deploy_bias.frontend.mel import mel_matrix
 )
 @pytest.mark.filterwarnings("ignore:Empty filters")
 def test_equals_librosa(fs, n_fft, n_mels, fmin, fmax, htk):
-    expected = librosa.filters.mel(
-        sr=fs, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, htk=htk
-    )
+    expected = librosa.filters.mel(sr=fs, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, htk=htk)
     matrix = mel_matrix(fs, n_fft, n_mels, fmin, fmax, htk)
     assert matrix.dtype == np.float32
     assert np.array_equal(matrix, expected.T)
