@@ -1,0 +1,121 @@
+"""The normalisations of features that ESPnet's `asr_transducer` knows: global and by utterance.
+
+Legend of the shapes: B batch, T frames, M n_mels. Both keep shape and dtype.
+Source: `espnet2.layers.global_mvn` and `utterance_mvn`, whose options, defaults and state_dict
+entries these are.
+"""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class GlobalMVN(nn.Module):
+    """(x - mean) / std, with the mean and deviation of the training data.
+
+    Args:
+        stats_file: ESPnet's feats_stats.npz: count, sum (M,), sum_square (M,).
+        norm_means: subtract the mean.
+        norm_vars: divide by the standard deviation.
+        eps: the least variance.
+
+    Raises:
+        ValueError: the file is no such file. FileNotFoundError: there is none.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        stats_file: str | Path,
+        norm_means: bool = True,
+        norm_vars: bool = True,
+        eps: float = 1e-20,
+    ) -> None:
+        super().__init__()
+        self.norm_means = norm_means
+        self.norm_vars = norm_vars
+        count, total, total_square = _read_stats(Path(stats_file))
+        mean = total / count
+        std = np.sqrt(np.maximum(total_square / count - mean * mean, eps))
+        self.register_buffer("mean", torch.from_numpy(mean).float())
+        self.register_buffer("std", torch.from_numpy(std).float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, M) to (B, T, M)."""
+        if self.norm_means:
+            x = x - self.mean
+        if self.norm_vars:
+            x = x / self.std
+        return x
+
+
+class UtteranceMVN(nn.Module):
+    """(x - mean) / std, with the mean and deviation of each whole utterance.
+
+    Args:
+        norm_means: subtract the mean.
+        norm_vars: divide by the standard deviation.
+        eps: the least standard deviation.
+    """
+
+    def __init__(
+        self, norm_means: bool = True, norm_vars: bool = False, eps: float = 1e-20
+    ) -> None:
+        super().__init__()
+        self.norm_means = norm_means
+        self.norm_vars = norm_vars
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, M) to (B, T, M), every utterance of T frames."""
+        centred = x - x.mean(1, keepdim=True)
+        if self.norm_vars:
+            std = centred.square().mean(1, keepdim=True).sqrt().clamp(min=self.eps)
+            return (centred if self.norm_means else x) / std
+        return centred if self.norm_means else x
+
+
+def get_normalize(normalize: str | None, **options: Any) -> GlobalMVN | UtteranceMVN | None:
+    """Make a normalisation from its ESPnet name, `normalize`, and options, `normalize_conf`.
+
+    Returns:
+        A module, or None for None.
+
+    Raises:
+        TypeError: an option is unknown or of the wrong type.
+        ValueError: the name is unknown, or the statistics file is not what it should be.
+        FileNotFoundError: there is no statistics file.
+    """
+    match normalize:
+        case None:
+            return None
+        case "global_mvn":
+            return GlobalMVN(**options)
+        case "utterance_mvn":
+            return UtteranceMVN(**options)
+        case _:
+            raise ValueError(
+                f"normalize must be global_mvn, utterance_mvn or null, got {normalize!r}."
+            )
+
+
+def _read_stats(path: Path) -> tuple[Any, np.ndarray, np.ndarray]:
+    expected = "expected ESPnet's feats_stats.npz with count, sum and sum_square"
+    try:
+        stats = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"stats_file {path}: {expected}.") from error
+    if isinstance(stats, np.ndarray):
+        raise ValueError(f"stats_file {path}: {expected}, got one array.")
+    with stats:
+        if missing := {"count", "sum", "sum_square"} - set(stats):
+            raise ValueError(
+                f"stats_file {path}: {expected}; {', '.join(sorted(missing))} missing."
+            )
+        return stats["count"], stats["sum"], stats["sum_square"]
