@@ -79,19 +79,62 @@ class JointModule(_Strict):
     options: dict[str, Any]
 
 
+class FrontendModule(_Strict):
+    """The eager modules of a `frontend` graph, and how streaming cuts samples for it.
+
+    normalize: ESPnet's name of the normalisation that follows; its weights are under `normalize`.
+    fs: samples a second. n_fft, hop_length, decoding_window: samples. See
+    `deploy_bias.chunking.Chunking`, which takes them.
+    """
+
+    type: Literal["DefaultFrontend"]
+    weights: str
+    options: dict[str, Any]
+    normalize: Literal["global_mvn"] | None
+    normalize_options: dict[str, bool]
+    fs: PositiveInt
+    n_fft: PositiveInt
+    hop_length: PositiveInt
+    decoding_window: PositiveInt
+    subsampling_factor: PositiveInt
+
+
+class EncoderModule(_Strict):
+    """The eager module of an `encoder` graph, with its ESPnet options.
+
+    feature_frames: F, the most feature frames of a chunk. left_context: L, encoder frames before
+    a chunk. stride, offset: see `encoder_frames`.
+    """
+
+    type: Literal["Encoder"]
+    weights: str
+    options: dict[str, Any]
+    feature_frames: PositiveInt
+    left_context: NonNegativeInt
+    stride: PositiveInt
+    offset: NonNegativeInt
+
+    def encoder_frames(self, feature_frames: int) -> int:
+        """Return how many encoder frames come of a chunk with so many feature frames."""
+        return max((feature_frames - self.offset) // self.stride - 2, 0)
+
+
 class State(_Strict):
     """One input that the host carries from step to step, and how its next value is made.
 
     - "replace": the next value is the output.
     - "append": the input is a window, oldest row first along its axis 1; the next one is the
       window without its first row, and `output[row]` behind.
-    - "count": the number of valid rows of the windows; `deploy_bias.window.next_valid` counts.
+    - "extend": likewise, with the first n rows of `output` behind and as many rows gone; n is
+      `EncoderModule.encoder_frames` of the input `frames`.
+    - "count": the number of valid rows of the windows: of a decoder as
+      `deploy_bias.window.next_valid` counts, of an encoder min(valid + n, left_context).
 
     `initial` fills the first value.
     """
 
     input: str
-    update: Literal["replace", "append", "count"]
+    update: Literal["replace", "append", "extend", "count"]
     output: str | None = None
     row: NonNegativeInt | None = None
     initial: NonNegativeInt = 0
@@ -101,8 +144,11 @@ class GraphContract(_Strict):
     """One graph: its name, the module it computes, its inputs, outputs and state in order."""
 
     name: str
-    kind: Literal["bias", "decoder", "joint"]
-    module: Annotated[BiasModule | DecoderModule | JointModule, Field(discriminator="type")]
+    kind: Literal["bias", "decoder", "joint", "frontend", "encoder"]
+    module: Annotated[
+        BiasModule | DecoderModule | JointModule | FrontendModule | EncoderModule,
+        Field(discriminator="type"),
+    ]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     state: tuple[State, ...] = ()
@@ -151,13 +197,16 @@ class Manifest(_Strict):
     weights: File
     vectors: File
     tokens: File | None = None
+    token_type: Literal["bpe", "char", "word"] | None = None
+    bpe_model: File | None = None
     artifacts: tuple[Artifact, ...] = Field(min_length=1)
 
     @property
     def files(self) -> tuple[File, ...]:
         """Every file that the manifest vouches for."""
-        tokens = () if self.tokens is None else (self.tokens,)
-        return (*self.artifacts, self.weights, self.vectors, *tokens)
+        optional = (self.tokens, self.bpe_model)
+        given = (file for file in optional if file is not None)
+        return (*self.artifacts, self.weights, self.vectors, *given)
 
     @property
     def backends(self) -> tuple[str, ...]:
