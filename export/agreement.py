@@ -146,7 +146,8 @@ class AgreementProof:
 
     def _outputs(self, call: Call, labels: Tensor) -> Tensor:
         """Return decoder outputs (U, B, D), the same labels fed to each hypothesis."""
-        batch = self.decoder.example_inputs()[0].shape[0]
+        batch = self.decoder.contract.inputs[0].shape[0]
+        assert isinstance(batch, int)
         steps = [Step({"label": label.expand(batch, 1).clone()}) for label in labels]
         return run_case(self.decoder.contract, call, steps, torch.float32)["decoder_out"]
 

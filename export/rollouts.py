@@ -82,7 +82,8 @@ def rollout_vectors(
 def _greedy(decoder: Graph, joint: Graph, frames: Tensor) -> Tensor:
     """Return what eager float32 decodes, at most one label a frame."""
     step, logits = decoder.eager(torch.float32), joint.eager(torch.float32)
-    batch = decoder.example_inputs()[0].shape[0]
+    batch = decoder.contract.inputs[0].shape[0]
+    assert isinstance(batch, int)
     state = initial_state(decoder.contract, torch.float32)
     labels, out = [], torch.empty(0)
     for frame in (None, *frames):

@@ -58,7 +58,8 @@ def load(
 
     Raises:
         BundleError: the bundle or an artifact of it is missing, corrupt, foreign or newer.
-        BackendError: the backend is unknown, not installed, or has no artifact of that precision here.
+        BackendError: the backend is unknown, not installed, or has no artifact of that precision
+            here.
     """
     bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
     graphs: dict[str, Graph] = {}

@@ -114,7 +114,7 @@ def quantize(model: Any, precision: Precision, layers: int) -> None:
         node.CopyFrom(
             helper.make_node(
                 "MatMulNBits",
-                [x, *parts, *(["", ""] + bias if bias else [])],
+                [x, *parts, *(["", "", *bias] if bias else [])],
                 list(node.output),
                 name=node.name,
                 domain="com.microsoft",

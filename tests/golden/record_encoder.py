@@ -41,7 +41,7 @@ class Recogniser:
         self.normalize = GlobalMVN(MODEL / config["normalize_conf"]["stats_file"]).eval()
         features = config["frontend_conf"]["n_mels"]
         self.encoder = load(Encoder(features, **config["encoder_conf"]), "encoder.")
-        # Or each call masks by a random chunk, in eval mode too; ESPnet's Speech2Text says the same.
+        # Or each call masks by a random chunk, in eval mode too. Speech2Text does the same.
         self.encoder.dynamic_chunk_training = False
         decoder = MEGADecoder(len(self.tokens), **config["decoder_conf"])
         self.decoder = load(decoder, "decoder.")
