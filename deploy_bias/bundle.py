@@ -10,7 +10,15 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from deploy_bias.contract import FORMAT, FORMAT_VERSION, Artifact, File, Label, Manifest
+from deploy_bias.contract import (
+    FORMAT,
+    FORMAT_VERSION,
+    Artifact,
+    File,
+    Label,
+    Manifest,
+    Precision,
+)
 from deploy_bias.errors import BackendError, BundleError
 
 MANIFEST = "manifest.json"
@@ -68,17 +76,25 @@ class Bundle:
         except SafetensorError as error:
             raise BundleError(f"{self.folder / file.path}: not safetensors ({error}).") from error
 
-    def artifacts(self, backend: str) -> list[Artifact]:
-        """Return the artifacts of one backend.
+    def artifacts(self, backend: str, precision: Precision = "fp32") -> list[Artifact]:
+        """Return the artifacts of one backend and precision.
 
         Raises:
             BackendError: the bundle has none.
         """
-        found = [artifact for artifact in self.manifest.artifacts if artifact.backend == backend]
+        manifest = self.manifest
+        found = [
+            artifact
+            for artifact in manifest.artifacts
+            if (artifact.backend, artifact.precision) == (backend, precision)
+        ]
         if not found:
+            has = ", ".join(
+                f"{name} ({', '.join(manifest.precisions(name))})" for name in manifest.backends
+            )
             raise BackendError(
-                f"{self.folder}: no artifact for backend {backend!r}; it has "
-                f"{', '.join(self.manifest.backends)}. Export with --backend {backend}."
+                f"{self.folder}: no artifact for backend {backend!r} in precision {precision!r}; "
+                f"it has {has}. Export with --backend {backend} --precision {precision}."
             )
         return found
 
@@ -90,7 +106,7 @@ class Bundle:
         """
         path = self.folder / artifact.path
         label = parse_label(text, str(path))
-        expected = self.manifest.label(artifact.graphs)
+        expected = self.manifest.label(artifact)
         for field in Label.model_fields:
             if getattr(label, field) != getattr(expected, field):
                 raise BundleError(

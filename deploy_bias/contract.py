@@ -5,7 +5,7 @@ inside each artifact.
 """
 
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
@@ -14,6 +14,13 @@ FORMAT_VERSION = 1
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 DType = Literal["float32", "int64"]
+Precision = Literal["fp32", "int8", "int4"]
+"""Of the linear layers' weights; inputs, outputs and state are float32 in each.
+
+- "int8": 8-bit weights, and what a layer is fed is quantised to 8 bits as it comes.
+- "int4": the same with 4-bit weights.
+"""
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 def _inside_the_bundle(path: str) -> str:
@@ -161,6 +168,7 @@ class Label(_Strict):
     format_version: PositiveInt = FORMAT_VERSION
     exporter: dict[str, str]
     weights_sha256: Sha256
+    precision: Precision
     graphs: tuple[GraphContract, ...]
 
 
@@ -183,6 +191,7 @@ class Artifact(File):
     """A file that a backend runs, with the contracts of the graphs in it."""
 
     backend: str
+    precision: Precision
     graphs: tuple[GraphContract, ...] = Field(min_length=1)
     operators: dict[str, Operators]
 
@@ -213,6 +222,16 @@ class Manifest(_Strict):
         """The backends that have an artifact here, in the order they were exported."""
         return tuple(dict.fromkeys(artifact.backend for artifact in self.artifacts))
 
-    def label(self, graphs: tuple[GraphContract, ...]) -> Label:
-        """Return the label that an artifact of these graphs must carry."""
-        return Label(exporter=self.exporter, weights_sha256=self.weights.sha256, graphs=graphs)
+    def precisions(self, backend: str) -> tuple[Precision, ...]:
+        """Return the precisions that a backend has here, in the order they were exported."""
+        found = (a.precision for a in self.artifacts if a.backend == backend)
+        return tuple(dict.fromkeys(found))
+
+    def label(self, artifact: Artifact) -> Label:
+        """Return the label that an artifact must carry."""
+        return Label(
+            exporter=self.exporter,
+            weights_sha256=self.weights.sha256,
+            precision=artifact.precision,
+            graphs=artifact.graphs,
+        )

@@ -12,14 +12,15 @@ from torch import Tensor
 
 import deploy_bias
 from deploy_bias.bundle import MANIFEST, PARITY, Bundle
-from deploy_bias.contract import Artifact, File, Label, Manifest
+from deploy_bias.contract import PRECISIONS, Artifact, File, Label, Manifest, Precision
 from deploy_bias.errors import BackendError, BundleError, OptionError, SourceError
 from deploy_bias.runtime.backends import require
-from export.backends import Backend, Exported, backend, backends
+from export.backends import Backend, Exported, LabelOf, backend, backends
 from export.checkpoint import Bias, Source, bias_weights, check_finite, read_source
 from export.graphs import Graph
 from export.graphs.model import model_graphs
 from export.parity import Mismatch, Report, vectors_of, verify
+from export.rollouts import rollout_vectors
 from export.transducer import Transducer
 
 Progress = Callable[[str], None]
@@ -32,6 +33,7 @@ def export_bundle(
     config: Path | None = None,
     checkpoint: Path | None = None,
     backends_wanted: Sequence[str] | None = None,
+    precisions: Sequence[str] = ("fp32",),
     query_length: int | None = None,
     key_length: int | None = None,
     context: int | None = None,
@@ -50,6 +52,8 @@ def export_bundle(
         config: config.yaml, if it is not in the folder.
         checkpoint: the .pth, if it is not in the folder or the folder holds several.
         backends_wanted: names of backends; default all.
+        precisions: of the linear layers, "fp32", "int8" or "int4", each a set of artifacts of its
+            own; a backend that has one of them is left out for the others.
         query_length: rows of the scores; default key_length.
         key_length: columns of the scores; default 256 or max_positions, whichever is less.
         context: rows of the decoder's windows; default 256 or as many as fit, the lesser.
@@ -69,7 +73,8 @@ def export_bundle(
     """
     output = Path(output).resolve()
     _check_output(output)
-    names = list(dict.fromkeys(backends_wanted)) if backends_wanted else list(backends())
+    plan = _plan(list(dict.fromkeys(backends_wanted or ())), precisions, progress)
+    names = list(plan)
     exporters = {name: backend(name) for name in names}
     for name in names:
         require(name)  # or nothing could be proven, and that is known before the work
@@ -79,6 +84,11 @@ def export_bundle(
 
     progress("read the checkpoint")
     found = _read(source, config, checkpoint)
+    if found.transducer is None and set(precisions) != {"fp32"}:
+        raise OptionError(
+            f"--precision {','.join(precisions)}: a bias has no linear layers to quantise; leave "
+            "--precision out, or give the whole experiment."
+        )
     options = {
         "query_length": query_length,
         "key_length": key_length,
@@ -91,10 +101,11 @@ def export_bundle(
     weights = _save(found.weights)
     versions = _versions(exporters.values())
 
-    def label(graphs: Sequence[Graph]) -> Label:
-        return Label(
+    def label(precision: Precision) -> LabelOf:
+        return lambda graphs: Label(
             exporter=versions,
             weights_sha256=_sha256(weights),
+            precision=precision,
             graphs=tuple(graph.contract for graph in graphs),
         )
 
@@ -103,12 +114,13 @@ def export_bundle(
         folder.mkdir()
         artifacts = []
         for name, exporter in exporters.items():
-            progress(f"export to {name}")
             graphs = flexible if dynamic and exporter.DYNAMIC else static
-            for exported in exporter.export(graphs, label):
-                artifacts.append(_write_artifact(folder, name, exported))
+            for precision in plan[name]:
+                progress(f"export to {name}, {precision}")
+                for exported in exporter.export(graphs, precision, label(precision)):
+                    artifacts.append(_write_artifact(folder, name, precision, exported))
         progress("write the test vectors")
-        vectors = _save({k: t for graph in static for k, t in vectors_of(graph).items()})
+        vectors = _save(_vectors(static, found.transducer))
         manifest = Manifest(
             exporter=versions,
             source=found.info,
@@ -152,6 +164,42 @@ def _read(
     return Source(copies, None, bias_weights(copies), info)
 
 
+def _plan(
+    named: Sequence[str], precisions: Sequence[str], progress: Progress
+) -> dict[str, tuple[Precision, ...]]:
+    """Return the precisions to export to each backend.
+
+    Args:
+        named: the backends that were asked for; none is all that can.
+        precisions: what was asked for.
+        progress: told what is left out.
+    """
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            raise OptionError(
+                f"--precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}."
+            )
+        if list(precisions).count(precision) > 1:
+            raise OptionError(f"--precision names {precision} twice.")
+    if not precisions:
+        raise OptionError(f"--precision names none; choose from {', '.join(PRECISIONS)}.")
+    able = {name: backend(name).PRECISIONS for name in named or backends()}
+    supported = "; ".join(f"{name} has {', '.join(has)}" for name, has in able.items())
+    for precision in precisions:
+        if not any(precision in has for has in able.values()):
+            raise OptionError(f"--precision {precision}: no backend asked for has it: {supported}.")
+    plan = {}
+    for name, has in able.items():
+        plan[name] = tuple(p for p in has if p in precisions)
+        if named and not plan[name]:
+            raise OptionError(
+                f"--backend {name}: has none of --precision {','.join(precisions)}: {supported}."
+            )
+        if left := [p for p in precisions if p not in has]:
+            progress(f"leave out {name} for {', '.join(left)}, which it does not have")
+    return {name: chosen for name, chosen in plan.items() if chosen}
+
+
 def _save(tensors: Mapping[str, Tensor]) -> bytes:
     return save({name: tensor.numpy().copy() for name, tensor in tensors.items()})
 
@@ -167,13 +215,24 @@ def _versions(exporters: Iterable[Backend]) -> dict[str, str]:
     return {"deploy_bias": deploy_bias.__version__, **found}
 
 
-def _write_artifact(folder: Path, backend_name: str, exported: Exported) -> Artifact:
+def _write_artifact(
+    folder: Path, backend_name: str, precision: Precision, exported: Exported
+) -> Artifact:
     return Artifact(
         **_write(folder, exported.path, exported.data).model_dump(),
         backend=backend_name,
+        precision=precision,
         graphs=tuple(graph.contract for graph in exported.graphs),
         operators=exported.operators,
     )
+
+
+def _vectors(graphs: Sequence[Graph], transducer: Transducer | None) -> dict[str, Tensor]:
+    vectors = {name: tensor for graph in graphs for name, tensor in vectors_of(graph).items()}
+    if transducer is not None:
+        by_name = {graph.contract.name: graph for graph in graphs}
+        vectors |= rollout_vectors(by_name["decoder"], by_name["joint"], transducer.frames)
+    return vectors
 
 
 def _write_tokens(folder: Path, transducer: Transducer | None) -> File | None:

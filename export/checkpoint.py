@@ -70,7 +70,7 @@ def read_source(
     content = read_config(config)
     options = {**DECODER_DEFAULTS, **(content.get("decoder_conf") or {})}
     modules = build_bias_modules(state, options, str(checkpoint))
-    transducer = read_transducer(content, state, f"{checkpoint} with {config}")
+    transducer = read_transducer(content, state, config.parent, f"{checkpoint} with {config}")
     info = {"checkpoint": checkpoint.name, "config": config.name}
     return Source(modules, transducer, transducer.weights(), info)
 

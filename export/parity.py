@@ -6,10 +6,14 @@ value of that output on that case. The yardstick of an output is eager float32's
 worst over all cases (one case alone it may round luckily), and half a unit in the last place at
 the least. A graph may be off by four times that. And an eager module whose yardstick is past
 `Graph.relative_limit` is not rounded but wrong: nothing passes then.
+
+A decoder and a joint network must besides prefer the same labels as eager, see `export.agreement`.
+Quantised, they are judged on that alone; a bias has nothing to quantise and is judged as ever.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
@@ -19,19 +23,17 @@ import torch
 from torch import Tensor
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.contract import DecoderModule, GraphContract, TensorSpec
+from deploy_bias.contract import GraphContract, Precision
 from deploy_bias.errors import BackendError, BundleError, DeployBiasError
 from deploy_bias.runtime import Graph as LoadedGraph
 from deploy_bias.runtime import load
 from deploy_bias.runtime.backends import backends, missing_package
-from deploy_bias.window import next_valid
+from export.agreement import Agreement, AgreementProof
 from export.graphs import Call, Graph, Step
 from export.graphs.model import bundle_graph
+from export.run import Outputs, run_case
 
 BUDGET = 4.0
-
-Outputs = dict[str, Tensor]
-"""An output of every step of a case, stacked along a new first axis, by name."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +61,27 @@ class GraphResult:
 
     graph: str
     backend: str
+    precision: Precision
     artifact: str
     cases: tuple[CaseResult, ...]
+    agreement: Agreement | None = None
     problem: str | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether it was checked and every case is within its budget."""
-        return self.problem is None and all(case.passed for case in self.cases)
+        """Whether it was checked, and every case is within its budget and enough labels agree."""
+        found = [case.passed for case in self.cases]
+        if self.agreement is not None:
+            found.append(self.agreement.passed)
+        return self.problem is None and bool(found) and all(found)
 
     @property
     def why(self) -> str:
         """What went wrong, in a line."""
-        if self.problem or self.worst is None:
-            return self.problem or "no case was run"
+        if self.problem:
+            return self.problem
+        if self.worst is None or self.worst.passed:
+            return self.agreement.why if self.agreement else "no case was run"
         case, at = self.worst, self.worst.worst
         return (
             f"case {case.case!r}, step {at['step']}, {case.output}{at['index']}: got {at['got']}, "
@@ -116,7 +125,10 @@ class Mismatch(DeployBiasError):
         self.report = report
         failed = [result for result in report.results if not result.passed]
         super().__init__(
-            "; ".join(f"{result.graph} on {result.backend}: {result.why}" for result in failed)
+            "; ".join(
+                f"{result.graph} on {result.backend}, {result.precision}: {result.why}"
+                for result in failed
+            )
         )
 
 
@@ -129,39 +141,106 @@ def verify(bundle: Bundle, progress: Callable[[str], None] = lambda stage: None)
     Raises:
         BundleError: the manifest, the weights or the vectors themselves cannot be trusted.
     """
-    arrays = bundle.tensors(bundle.manifest.weights)
-    weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    vectors = bundle.tensors(bundle.manifest.vectors)
-    where = str(bundle.folder / bundle.manifest.weights.path)
-    proofs: dict[str, _Proof] = {}
-    results = []
+    with _one_thread():
+        return Report(tuple(_results(bundle, progress)))
+
+
+def _results(bundle: Bundle, progress: Callable[[str], None]) -> Iterator[GraphResult]:
+    gate = _Gate(bundle)
     for backend in bundle.manifest.backends:
-        loaded, problem = _load(bundle, backend)
-        for artifact in bundle.artifacts(backend):
-            for contract in artifact.graphs:
-                progress(f"verify {contract.name} on {backend}")
-                # By its JSON: backends share a contract unless one of them is dynamic.
-                key = contract.model_dump_json()
-                found: tuple[CaseResult, ...] = ()
-                why = problem
-                if why is None:
-                    try:
-                        if key not in proofs:
-                            proofs[key] = _Proof(bundle_graph(contract, weights, where), vectors)
-                        found = proofs[key].judge(loaded[contract.name])
-                    except Exception as error:  # each runtime has its own; the others still count
-                        why = f"failed to run: {type(error).__name__}: {error}"
-                results.append(GraphResult(contract.name, backend, artifact.path, found, why))
-    return Report(tuple(results))
+        for precision in bundle.manifest.precisions(backend):
+            loaded, problem = _load(bundle, backend, precision)
+            for artifact in bundle.artifacts(backend, precision):
+                for contract in artifact.graphs:
+                    name = contract.name
+                    progress(f"verify {name} on {backend}, {precision}")
+                    cases: tuple[CaseResult, ...] = ()
+                    agreement, why = None, problem
+                    if why is None:
+                        try:
+                            cases = gate.cases(contract, precision, loaded[name])
+                            agreement = gate.agreement(contract, precision, loaded)
+                        except Exception as error:  # each runtime has its own; the others count
+                            why = f"failed to run: {type(error).__name__}: {error}"
+                    found = (cases, agreement, why)
+                    yield GraphResult(name, backend, precision, artifact.path, *found)
 
 
-def _load(bundle: Bundle, backend: str) -> tuple[dict[str, LoadedGraph], str | None]:
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: the same sums on any machine, and no waiting for threads.
+
+    Where other work takes the cores, threads made eager's small products 4 to 20 times slower.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _load(
+    bundle: Bundle, backend: str, precision: Precision
+) -> tuple[dict[str, LoadedGraph], str | None]:
     try:
         if backend in backends() and (package := missing_package(backend)):
             raise BackendError(f"not checked: {package} is not installed")
-        return load(bundle, backend), None
+        return load(bundle, backend, precision), None
     except (BundleError, BackendError) as error:
         return {}, str(error)
+
+
+class _Gate:
+    """What the graphs of a bundle must give; each part is worked out when it is first asked for."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        arrays = bundle.tensors(bundle.manifest.weights)
+        self.weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        self.vectors = bundle.tensors(bundle.manifest.vectors)
+        self.where = str(bundle.folder / bundle.manifest.weights.path)
+        self.proofs: dict[str, _Proof] = {}
+        self.labels: AgreementProof | None = None
+        self.judged: tuple[object, dict[str, Agreement]] = (None, {})
+
+    def cases(
+        self, contract: GraphContract, precision: Precision, loaded: LoadedGraph
+    ) -> tuple[CaseResult, ...]:
+        """Judge every case of a graph; none of a quantised one."""
+        if contract.kind != "bias" and precision != "fp32":
+            return ()
+        # By its JSON: backends share a contract unless one of them is dynamic.
+        key = contract.model_dump_json()
+        if key not in self.proofs:
+            self.proofs[key] = _Proof(self._graph(contract), self.vectors)
+        return self.proofs[key].judge(loaded)
+
+    def agreement(
+        self, contract: GraphContract, precision: Precision, loaded: Mapping[str, LoadedGraph]
+    ) -> Agreement | None:
+        """Judge the labels that the loaded decoder and joint network prefer."""
+        if contract.kind == "bias":
+            return None
+        if self.labels is None:
+            decoder, joint = (self._graph(loaded[name].contract) for name in ("decoder", "joint"))
+            self.labels = AgreementProof(decoder, joint, self.vectors)
+        if self.judged[0] is not loaded:
+            calls = _call(loaded["decoder"]), _call(loaded["joint"])
+            self.judged = (loaded, self.labels.judge(*calls, precision))
+        return self.judged[1][contract.name]
+
+    def _graph(self, contract: GraphContract) -> Graph:
+        return bundle_graph(contract, self.weights, self.where)
+
+
+def _call(loaded: LoadedGraph) -> Call:
+    """Return a loaded graph that takes and gives tensors."""
+
+    def call(inputs: Mapping[str, Tensor]) -> Outputs:
+        arrays = loaded(**{name: tensor.numpy() for name, tensor in inputs.items()})
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    return call
 
 
 class _Proof:
@@ -194,14 +273,9 @@ class _Proof:
 
     def judge(self, loaded: LoadedGraph) -> tuple[CaseResult, ...]:
         """Run every case on a backend and compare every output."""
-
-        def call(inputs: Mapping[str, Tensor]) -> Outputs:
-            arrays = loaded(**{name: tensor.numpy() for name, tensor in inputs.items()})
-            return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
         results = []
         for case, steps in self.cases.items():
-            got = run_case(self.contract, call, steps, torch.float32)
+            got = run_case(self.contract, _call(loaded), steps, torch.float32)
             for output in (spec.name for spec in self.contract.outputs):
                 eager, exact = (found[case][output] for found in self.eager.values())
                 scale = (self.yardstick[output], self.relative_limit)
@@ -211,78 +285,6 @@ class _Proof:
                     judged = judge(self.stored[case][output], eager, exact, *scale)
                 results.append(CaseResult(case=case, steps=len(steps), output=output, **judged))
         return tuple(results)
-
-
-def run_case(
-    contract: GraphContract, call: Call, steps: Sequence[Step], dtype: torch.dtype
-) -> Outputs:
-    """Run a case, the state carried as the contract says.
-
-    Args:
-        contract: of the graph.
-        call: what computes one step.
-        steps: the case.
-        dtype: of the floating-point inputs and state.
-
-    Returns:
-        Each output of every step, stacked.
-    """
-    state = saved = initial_state(contract, dtype)
-    outputs: list[Outputs] = []
-    for step in steps:
-        if step.state == "reset":
-            state = initial_state(contract, dtype)
-        elif step.state == "save":
-            saved = state
-        elif step.state == "restore":
-            state = saved
-        own = {
-            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-            for name, tensor in step.inputs.items()
-        }
-        found = call({**own, **state})
-        state = next_state(contract, state, found)
-        outputs.append(found)
-    return {
-        spec.name: torch.stack([found[spec.name] for found in outputs]) for spec in contract.outputs
-    }
-
-
-def initial_state(contract: GraphContract, dtype: torch.dtype) -> Outputs:
-    """Return the state before the first step, by input name."""
-    specs = {spec.name: spec for spec in contract.inputs}
-    return {
-        state.input: torch.full(
-            _shape(specs[state.input]),
-            state.initial,
-            dtype=torch.int64 if specs[state.input].dtype == "int64" else dtype,
-        )
-        for state in contract.state
-    }
-
-
-def next_state(contract: GraphContract, state: Outputs, outputs: Outputs) -> Outputs:
-    """Return the state after a step, as the contract says."""
-    after: Outputs = {}
-    for rule in contract.state:
-        value = state[rule.input]
-        if rule.update == "count":
-            module = contract.module
-            assert isinstance(module, DecoderModule)
-            chunk_size = module.options.get("chunk_size", -1)
-            counts = [
-                next_valid(int(count), module.context, chunk_size, module.start) for count in value
-            ]
-            after[rule.input] = torch.tensor(counts)
-        elif rule.update == "append":
-            assert rule.output is not None
-            assert rule.row is not None
-            row = outputs[rule.output][rule.row].unsqueeze(1)
-            after[rule.input] = torch.cat([value[:, 1:], row], dim=1)
-        else:
-            assert rule.output is not None
-            after[rule.input] = outputs[rule.output]
-    return after
 
 
 def vectors_of(graph: Graph) -> dict[str, Tensor]:
@@ -386,10 +388,6 @@ def _same_special(got: Tensor, eager: Tensor) -> Tensor:
 
 def _text(value: Tensor) -> str:
     return repr(value.item())
-
-
-def _shape(spec: TensorSpec) -> list[int]:
-    return [size for size in spec.shape if isinstance(size, int)]
 
 
 def _standard(content: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from deploy_bias.decoder import MEGADecoder
 from deploy_bias.errors import SourceError
 from deploy_bias.joint import JointNetwork
+from export.rollouts import read_frames
 
 DECODER, JOINT = "decoder", "joint_network"
 """ESPnet's prefixes of the two modules in a checkpoint."""
@@ -19,13 +21,17 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Transducer:
-    """What is decoded with: the two modules, the options they were made with, and the tokens."""
+    """What is decoded with: the two modules, the options they were made with, and the tokens.
+
+    frames: of the encoder, see `export.rollouts`.
+    """
 
     decoder: MEGADecoder
     decoder_options: dict[str, Any]
     joint: JointNetwork
     joint_options: dict[str, Any]
     tokens: tuple[str, ...]
+    frames: dict[str, Tensor]
 
     def weights(self) -> dict[str, Tensor]:
         """Return every tensor, by its ESPnet name."""
@@ -37,9 +43,15 @@ class Transducer:
 
 
 def read_transducer(
-    config: Mapping[str, Any], state: Mapping[str, Tensor], where: str
+    config: Mapping[str, Any], state: Mapping[str, Tensor], folder: Path, where: str
 ) -> Transducer:
     """Build the decoder and the joint network of an experiment.
+
+    Args:
+        config: the content of config.yaml.
+        state: the whole model.
+        folder: of config.yaml, which may hold encoder frames.
+        where: the files, for errors.
 
     Raises:
         SourceError: an option is not supported, the weights do not fit it, or the token list is
@@ -72,6 +84,7 @@ def read_transducer(
         joint=build_joint(joint_options, state, where),
         joint_options=joint_options,
         tokens=tuple(str(token) for token in tokens),
+        frames=read_frames(folder, state, joint_options["encoder_size"]),
     )
 
 

@@ -30,6 +30,10 @@ def run(
         list[str] | None,
         typer.Option(help="Comma-separated: torchscript, onnx, executorch. [default: all]"),
     ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="Comma-separated: fp32, int8, int4. [default: fp32]"),
+    ] = None,
     query_length: Annotated[
         int | None, typer.Option(help="Rows of the scores. [default: key length]")
     ] = None,
@@ -53,7 +57,6 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Write a bundle: the biases, decoder and joint network of SOURCE as verified graphs."""
-    names = [name.strip() for text in backend or [] for name in text.split(",") if name.strip()]
     with stages(debug) as progress:
         progress("start torch")
         from deploy_bias.cli.heavy import export_bundle
@@ -63,7 +66,8 @@ def run(
             output,
             config=config,
             checkpoint=checkpoint,
-            backends_wanted=names or None,
+            backends_wanted=_names(backend) or None,
+            precisions=_names(precision) or ("fp32",),
             query_length=query_length,
             key_length=key_length,
             context=context,
@@ -81,3 +85,7 @@ def run(
     out.print(
         f"[green]✓[/] {output}: {files}, from {manifest.source.get('checkpoint', 'a module')}"
     )
+
+
+def _names(texts: list[str] | None) -> list[str]:
+    return [name.strip() for text in texts or [] for name in text.split(",") if name.strip()]

@@ -13,6 +13,7 @@ from deploy_bias.bundle import PARITY, Bundle
 from deploy_bias.cli.console import Debug, Json, out, print_json, stages
 
 if TYPE_CHECKING:
+    from export.agreement import Agreement
     from export.parity import Report
 
 
@@ -40,16 +41,13 @@ def run(
 
 def parity_table(report: Report) -> Table:
     """Return one row a graph and backend, and under each failure what failed."""
-    table = Table(title="Parity with eager", caption="errors are distances to float64")
-    for heading in (
-        "graph",
-        "backend",
-        "cases",
-        "abs error, worst case",
-        "over eager's own",
-        "verdict",
-    ):
-        table.add_column(heading, justify="right" if heading[0] in "aco" else "left")
+    caption = "errors are distances to float64; joint argmax: the label preferred is eager's"
+    table = Table(title="Parity with eager", caption=caption)
+    for heading in ("graph", "backend", "precision"):
+        table.add_column(heading)
+    for heading in ("cases", "abs error, worst case", "over eager's own", "joint argmax"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict")
     for result in report.results:
         worst = result.worst
         verdict = "[green]pass[/]" if result.passed else "[bold red]FAIL[/]"
@@ -57,11 +55,20 @@ def parity_table(report: Report) -> Table:
         table.add_row(
             result.graph,
             result.backend,
-            str(len(result.cases)),
+            result.precision,
+            str(len(result.cases) or "-"),
             "-" if worst is None else f"{worst.error:.1e}",
             ratio,
+            _share(result.agreement),
             verdict,
         )
         if not result.passed:
-            table.add_row("", "", "", "", "", f"[red]{result.why}[/]")
+            table.add_row(*[""] * 7, f"[red]{result.why}[/]")
     return table
+
+
+def _share(agreement: Agreement | None) -> str:
+    if agreement is None:
+        return "-"
+    # Cut and not rounded: 100 % means all.
+    return f"{int(agreement.share * 1e4) / 100:.2f} % of {agreement.compared:,}"

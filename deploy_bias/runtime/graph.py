@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from deploy_bias.bundle import Bundle, parse_label
-from deploy_bias.contract import DynamicSize, GraphContract, Label, TensorSpec
+from deploy_bias.contract import DynamicSize, GraphContract, Label, Precision, TensorSpec
 from deploy_bias.errors import BundleError, ContractError
 from deploy_bias.runtime.backends import Session, backends, open_session
 
@@ -43,23 +43,27 @@ class Graph:
         return self._session.run(self.contract.name, inputs)
 
 
-def load(bundle: str | Path | Bundle, backend: str = "onnx") -> dict[str, Graph]:
-    """Load every graph that a bundle has for one backend.
+def load(
+    bundle: str | Path | Bundle, backend: str = "onnx", precision: Precision = "fp32"
+) -> dict[str, Graph]:
+    """Load every graph that a bundle has for one backend and precision.
 
     Args:
         bundle: the folder, or one that is open already.
         backend: "onnx", "executorch" or "torchscript".
+        precision: "fp32", "int8" or "int4".
 
     Returns:
         The graphs by name.
 
     Raises:
         BundleError: the bundle or an artifact of it is missing, corrupt, foreign or newer.
-        BackendError: the backend is unknown, not installed, or has no artifact here.
+        BackendError: the backend is unknown, not installed, or has no artifact of that precision
+            here.
     """
     bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
     graphs: dict[str, Graph] = {}
-    for artifact in bundle.artifacts(backend):
+    for artifact in bundle.artifacts(backend, precision):
         session = open_session(backend, bundle.read(artifact), str(bundle.folder / artifact.path))
         bundle.check_label(artifact, session.label)
         graphs |= {contract.name: Graph(contract, session) for contract in artifact.graphs}

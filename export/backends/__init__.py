@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from deploy_bias.contract import GraphContract, Label, Operators
+from deploy_bias.contract import GraphContract, Label, Operators, Precision
 from deploy_bias.errors import BackendError
 from export.graphs import Graph
 
@@ -21,9 +21,16 @@ class Exported:
     operators: dict[str, Operators]
 
 
-def file_name(contract: GraphContract) -> str:
-    """Return the stem of a file that holds one graph; the field says joiner for the joint graph."""
-    return "joiner" if contract.kind == "joint" else contract.name
+def file_name(contract: GraphContract, precision: Precision, suffix: str) -> str:
+    """Return the name of a file with one graph; the field says joiner for the joint graph."""
+    stem = "joiner" if contract.kind == "joint" else contract.name
+    return marked(f"{stem}{suffix}", precision)
+
+
+def marked(path: str, precision: Precision) -> str:
+    """Return a file name with its precision in it, if that is not fp32: decoder.int8.onnx."""
+    stem, _, suffix = path.rpartition(".")
+    return path if precision == "fp32" else f"{stem}.{precision}.{suffix}"
 
 
 class LabelOf(Protocol):
@@ -40,9 +47,17 @@ class Backend(Protocol):
     """The packages whose versions decide what is written."""
     DYNAMIC: bool
     """Whether it can export a dynamic length."""
+    PRECISIONS: tuple[Precision, ...]
+    """What it can export in."""
 
-    def export(self, graphs: Sequence[Graph], label: LabelOf) -> list[Exported]:
-        """Export the graphs, with their label inside, as one or more artifacts."""
+    def export(
+        self, graphs: Sequence[Graph], precision: Precision, label: LabelOf
+    ) -> list[Exported]:
+        """Export the graphs, with their label inside, as one or more artifacts.
+
+        In any precision but fp32 every `nn.Linear` of a graph is quantised, and nothing else; a
+        graph without one is the same in each.
+        """
 
 
 def backends() -> dict[str, Backend]:

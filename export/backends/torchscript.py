@@ -7,23 +7,24 @@ from collections.abc import Sequence
 
 import torch
 
-from deploy_bias.contract import Operators
+from deploy_bias.contract import Operators, Precision
 from deploy_bias.toeplitz import toeplitz
 from export.backends import Exported, LabelOf, file_name
 from export.graphs import Graph
 
 VERSIONS = ("torch",)
 DYNAMIC = False
+PRECISIONS: tuple[Precision, ...] = ("fp32",)
 WRITTEN_BY_ITSELF = ("version", "byteorder", ".data/serialization_id")
 """Records that the writer adds to every archive."""
 
 
-def export(graphs: Sequence[Graph], label: LabelOf) -> list[Exported]:
+def export(graphs: Sequence[Graph], precision: Precision, label: LabelOf) -> list[Exported]:
     """Export each graph as NAME.pt, with its label as an extra file."""
-    return [_export_one(graph, label) for graph in graphs]
+    return [_export_one(graph, precision, label) for graph in graphs]
 
 
-def _export_one(graph: Graph, label: LabelOf) -> Exported:
+def _export_one(graph: Graph, precision: Precision, label: LabelOf) -> Exported:
     contract = graph.contract
     with warnings.catch_warnings():
         # torch deprecates TorchScript in favour of torch.export; both are offered here.
@@ -36,7 +37,7 @@ def _export_one(graph: Graph, label: LabelOf) -> Exported:
     kinds = Counter(node.kind() for node in script.inlined_graph.nodes())
     operators = {kind: count for kind, count in sorted(kinds.items()) if kind.startswith("aten::")}
     return Exported(
-        path=f"{file_name(contract)}.pt",
+        path=file_name(contract, precision, ".pt"),
         data=_without_debug_files(buffer.getvalue()),
         graphs=(graph,),
         operators={contract.name: Operators(delegated={}, undelegated=operators)},

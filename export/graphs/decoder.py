@@ -71,7 +71,7 @@ class DecoderGraph(Graph):
         return _Recurrence(copy.deepcopy(self.decoder).to(dtype))
 
     def cases(self) -> dict[str, list[Step]]:
-        """Return rollouts: past three windows, with forks, resets, and stress labels."""
+        """Return rollouts: 1,000 steps or more, with forks, resets, and stress labels."""
         vocab, pad = self.decoder.vocab_size, self.decoder.pad_idx
         generator = torch.Generator().manual_seed(SEED)
 
@@ -82,7 +82,7 @@ class DecoderGraph(Graph):
         replay = self._feed(some) + self._feed(some, "reset")
         fork = self._feed(draw(5)) + self._feed(draw(8), "save") + self._feed(draw(8), "restore")
         return {
-            "past three windows": self._feed([0, *draw(3 * self.context + 20)]),
+            "past three windows": self._feed([0, *draw(max(999, 3 * self.context + 20))]),
             "reset and replay": replay,
             "fork": fork,
             "one label again and again": self._feed([vocab - 1] * 40),

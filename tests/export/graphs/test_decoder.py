@@ -10,7 +10,7 @@ from deploy_bias.decoder_step import DecoderStep
 from export import export_bundle, read_source, verify
 from export.graphs.decoder import decoder_graph
 from export.graphs.model import model_graphs
-from export.parity import run_case
+from export.run import run_case
 from tests.deploy_bias.models import espnet_rollout
 
 
