@@ -39,12 +39,14 @@ def export_bundle(
     context: int | None = None,
     batch: int = 1,
     start: str = "espnet",
+    chunk_ms: int = 640,
+    left_context: int = 32,
     dynamic: bool = False,
     progress: Progress = lambda stage: None,
 ) -> Report:
     """Export a model, prove the result, and write it as a bundle.
 
-    Of an experiment: its biases, decoder and joint network; of all else: its biases.
+    Of an experiment: everything from samples to labels; of all else: its biases.
 
     Args:
         source: an ESPnet experiment folder, a state_dict file, a bias module, or several by name.
@@ -59,6 +61,8 @@ def export_bundle(
         context: rows of the decoder's windows; default 256 or as many as fit, the lesser.
         batch: hypotheses a call.
         start: what the decoder attends to before the first label: "espnet" or "clean".
+        chunk_ms: ESPnet's decoding_window: milliseconds of audio that are encoded at once.
+        left_context: encoder frames before a chunk that the encoder sees.
         dynamic: the biases in ONNX take any length up to max_positions.
         progress: called with the name of each stage.
 
@@ -95,6 +99,8 @@ def export_bundle(
         "context": context,
         "batch": batch,
         "start": start,
+        "chunk_ms": chunk_ms,
+        "left_context": left_context,
     }
     static = model_graphs(found, **options, dynamic=False)  # type: ignore[arg-type]
     flexible = model_graphs(found, **options, dynamic=True)  # type: ignore[arg-type]
@@ -161,7 +167,7 @@ def _read(
         for leaf, parameter in module.named_parameters():
             check_finite(parameter, f"{name}.{leaf}".lstrip("."))
     info = {"module": type(next(iter(copies.values()))).__name__}
-    return Source(copies, None, bias_weights(copies), info)
+    return Source(copies, None, None, bias_weights(copies), info)
 
 
 def _plan(

@@ -12,6 +12,7 @@ from torch import Tensor
 from deploy_bias.contract import BiasModule
 from deploy_bias.errors import SourceError
 from deploy_bias.positional_bias import RelativePositionBias, RotaryRelativePositionBias
+from export.speech import Speech, read_speech
 from export.transducer import Transducer, read_transducer
 
 Bias = RelativePositionBias | RotaryRelativePositionBias
@@ -29,11 +30,13 @@ class Source:
 
     modules: the bias modules, by the prefix of their parameters.
     transducer: the decoder around them; None for a bare state_dict.
+    speech: the frontend and the encoder before it, if the experiment has them.
     weights: the tensors that all of it is made of, by their ESPnet names.
     """
 
     modules: dict[str, Bias]
     transducer: Transducer | None
+    speech: Speech | None
     weights: dict[str, Tensor]
     info: dict[str, str]
 
@@ -66,13 +69,15 @@ def read_source(
     state = read_state_dict(checkpoint)
     if config is None:
         modules = build_bias_modules(state, None, str(checkpoint))
-        return Source(modules, None, bias_weights(modules), {"checkpoint": checkpoint.name})
+        return Source(modules, None, None, bias_weights(modules), {"checkpoint": checkpoint.name})
     content = read_config(config)
     options = {**DECODER_DEFAULTS, **(content.get("decoder_conf") or {})}
     modules = build_bias_modules(state, options, str(checkpoint))
     transducer = read_transducer(content, state, config.parent, f"{checkpoint} with {config}")
+    speech = read_speech(content, state, f"{checkpoint} with {config}")
+    weights = transducer.weights() | ({} if speech is None else speech.weights())
     info = {"checkpoint": checkpoint.name, "config": config.name}
-    return Source(modules, transducer, transducer.weights(), info)
+    return Source(modules, transducer, speech, weights, info)
 
 
 def read_config(config: Path) -> dict[str, Any]:

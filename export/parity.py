@@ -34,6 +34,8 @@ from export.graphs.model import bundle_graph
 from export.run import Outputs, run_case
 
 BUDGET = 4.0
+EXACT = ("bias", "frontend")
+"""The kinds of graphs that have no linear layers to quantise: the same in every precision."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ class _Gate:
         self, contract: GraphContract, precision: Precision, loaded: LoadedGraph
     ) -> tuple[CaseResult, ...]:
         """Judge every case of a graph; none of a quantised one."""
-        if contract.kind != "bias" and precision != "fp32":
+        if contract.kind not in EXACT and precision != "fp32":
             return ()
         # By its JSON: backends share a contract unless one of them is dynamic.
         key = contract.model_dump_json()
@@ -219,7 +221,7 @@ class _Gate:
         self, contract: GraphContract, precision: Precision, loaded: Mapping[str, LoadedGraph]
     ) -> Agreement | None:
         """Judge the labels that the loaded decoder and joint network prefer."""
-        if contract.kind == "bias":
+        if contract.kind not in ("decoder", "joint"):
             return None
         if self.labels is None:
             decoder, joint = (self._graph(loaded[name].contract) for name in ("decoder", "joint"))

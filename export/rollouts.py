@@ -93,8 +93,9 @@ def _greedy(decoder: Graph, joint: Graph, frames: Tensor) -> Tensor:
             label = int(logits(inputs)["logits"].argmax())
         if frame is None or label:
             labels.append(label)
-            outputs = step({"label": torch.full((batch, 1), label), **state})
-            state = next_state(decoder.contract, state, outputs)
+            fed = {"label": torch.full((batch, 1), label)}
+            outputs = step({**fed, **state})
+            state = next_state(decoder.contract, state, fed, outputs)
             out = outputs["decoder_out"]
     return torch.tensor(labels)
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from deploy_bias.contract import DecoderModule, GraphContract, TensorSpec
+from deploy_bias.contract import DecoderModule, EncoderModule, GraphContract, TensorSpec
 from deploy_bias.window import next_valid
-from export.graphs import Call, Step
+from export.graphs import Call, Step, Tensors
 
 Outputs = dict[str, Tensor]
 """An output of every step of a case, stacked along a new first axis, by name."""
@@ -40,8 +40,8 @@ def run_case(
             name: tensor.to(dtype) if tensor.is_floating_point() else tensor
             for name, tensor in step.inputs.items()
         }
-        found = call({**own, **state})
-        state = next_state(contract, state, found)
+        found = _genuine(contract, own, call({**own, **state}))
+        state = next_state(contract, state, own, found)
         outputs.append(found)
     return {
         spec.name: torch.stack([found[spec.name] for found in outputs]) for spec in contract.outputs
@@ -61,19 +61,26 @@ def initial_state(contract: GraphContract, dtype: torch.dtype) -> Outputs:
     }
 
 
-def next_state(contract: GraphContract, state: Outputs, outputs: Outputs) -> Outputs:
-    """Return the state after a step, as the contract says."""
+def next_state(
+    contract: GraphContract, state: Outputs, inputs: Tensors, outputs: Outputs
+) -> Outputs:
+    """Return the state after a step, as the contract says.
+
+    Args:
+        contract: of the graph.
+        state: before the step.
+        inputs: of the step, without the state.
+        outputs: of the step.
+    """
     after: Outputs = {}
     for rule in contract.state:
         value = state[rule.input]
         if rule.update == "count":
-            module = contract.module
-            assert isinstance(module, DecoderModule)
-            chunk_size = module.options.get("chunk_size", -1)
-            counts = [
-                next_valid(int(count), module.context, chunk_size, module.start) for count in value
-            ]
-            after[rule.input] = torch.tensor(counts)
+            after[rule.input] = torch.tensor([_count(contract, int(n), inputs) for n in value])
+        elif rule.update == "extend":
+            assert rule.output is not None
+            new = outputs[rule.output][:, : _rows(contract, inputs)]
+            after[rule.input] = torch.cat([value, new], dim=1)[:, new.shape[1] :]
         elif rule.update == "append":
             assert rule.output is not None
             assert rule.row is not None
@@ -83,6 +90,31 @@ def next_state(contract: GraphContract, state: Outputs, outputs: Outputs) -> Out
             assert rule.output is not None
             after[rule.input] = outputs[rule.output]
     return after
+
+
+def _count(contract: GraphContract, valid: int, inputs: Tensors) -> int:
+    module = contract.module
+    if isinstance(module, EncoderModule):
+        return min(valid + _rows(contract, inputs), module.left_context)
+    assert isinstance(module, DecoderModule)
+    chunk_size = module.options.get("chunk_size", -1)
+    return next_valid(valid, module.context, chunk_size, module.start)
+
+
+def _rows(contract: GraphContract, inputs: Tensors) -> int:
+    assert isinstance(contract.module, EncoderModule)
+    return contract.module.encoder_frames(int(inputs["frames"]))
+
+
+def _genuine(contract: GraphContract, inputs: Tensors, outputs: Outputs) -> Outputs:
+    """Take what comes behind the last frame of a chunk out of the comparison."""
+    if not isinstance(contract.module, EncoderModule):
+        return outputs
+    rows = _rows(contract, inputs)
+    return {
+        name: torch.cat([tensor[:, :rows], torch.zeros_like(tensor[:, rows:])], dim=1)
+        for name, tensor in outputs.items()
+    }
 
 
 def _shape(spec: TensorSpec) -> list[int]:

@@ -50,6 +50,12 @@ def run(
         str,
         typer.Option(help="What the first label attends to: espnet (a row of zeros) or clean."),
     ] = "espnet",
+    chunk_ms: Annotated[
+        int, typer.Option(help="Milliseconds of audio to encode at once (ESPnet: decoding_window).")
+    ] = 640,
+    left_context: Annotated[
+        int, typer.Option(help="Encoder frames before a chunk that the encoder sees.")
+    ] = 32,
     dynamic: Annotated[
         bool, typer.Option("--dynamic", help="ONNX takes any length up to max_positions.")
     ] = False,
@@ -73,6 +79,8 @@ def run(
             context=context,
             batch=batch,
             start=start,
+            chunk_ms=chunk_ms,
+            left_context=left_context,
             dynamic=dynamic,
             progress=progress,
         )

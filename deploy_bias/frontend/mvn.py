@@ -37,14 +37,26 @@ class GlobalMVN(nn.Module):
         norm_vars: bool = True,
         eps: float = 1e-20,
     ) -> None:
-        super().__init__()
-        self.norm_means = norm_means
-        self.norm_vars = norm_vars
         count, total, total_square = _read_stats(Path(stats_file))
         mean = total / count
         std = np.sqrt(np.maximum(total_square / count - mean * mean, eps))
-        self.register_buffer("mean", torch.from_numpy(mean).float())
-        self.register_buffer("std", torch.from_numpy(std).float())
+        self._fill(torch.from_numpy(mean), torch.from_numpy(std), norm_means, norm_vars)
+
+    @classmethod
+    def of(
+        cls, mean: Tensor, std: Tensor, norm_means: bool = True, norm_vars: bool = True
+    ) -> "GlobalMVN":
+        """Make one from its state_dict's mean and std (M,), without the statistics."""
+        made = cls.__new__(cls)
+        made._fill(mean, std, norm_means, norm_vars)
+        return made
+
+    def _fill(self, mean: Tensor, std: Tensor, norm_means: bool, norm_vars: bool) -> None:
+        super().__init__()
+        self.norm_means = norm_means
+        self.norm_vars = norm_vars
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("std", std.float())
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, M) to (B, T, M)."""

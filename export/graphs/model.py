@@ -4,18 +4,32 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from deploy_bias.chunking import Chunking
 from deploy_bias.contract import (
     BiasModule,
     DecoderModule,
+    EncoderModule,
+    FrontendModule,
     GraphContract,
     JointModule,
 )
 from deploy_bias.errors import OptionError
+from deploy_bias.frontend import UtteranceMVN
 from export.checkpoint import Source, build_bias_module
 from export.graphs import Graph
 from export.graphs.bias import BiasGraph, bias_graphs
 from export.graphs.decoder import DecoderGraph, decoder_graph
+from export.graphs.encoder import EncoderGraph, encoder_graph, encoder_module
+from export.graphs.frontend import FrontendGraph, chunking_of, frontend_graph
 from export.graphs.joint import JointGraph, joint_graph
+from export.speech import (
+    ENCODER,
+    FRONTEND,
+    Speech,
+    build_encoder_of,
+    build_frontend,
+    build_normalize,
+)
 from export.transducer import DECODER, JOINT, build_decoder, build_joint
 
 
@@ -27,9 +41,11 @@ def model_graphs(
     context: int | None,
     batch: int,
     start: str,
+    chunk_ms: int,
+    left_context: int,
     dynamic: bool,
 ) -> list[Graph]:
-    """Return the graphs of a model: each bias, and of a transducer the decoder and the joint.
+    """Return the graphs of a model: each bias, and of a transducer all from samples to labels.
 
     Args:
         source: what the checkpoint holds.
@@ -39,6 +55,8 @@ def model_graphs(
             for, whichever is less.
         batch: hypotheses a call.
         start: "espnet" or "clean", see `deploy_bias.window`.
+        chunk_ms: ESPnet's decoding_window, the milliseconds of audio that are encoded at once.
+        left_context: encoder frames before a chunk that the encoder sees.
         dynamic: the biases take any length.
 
     Raises:
@@ -73,10 +91,45 @@ def model_graphs(
     )
     joint = JointModule(type="JointNetwork", weights=JOINT, options=transducer.joint_options)
     return [
+        *([] if source.speech is None else _speech_graphs(source.speech, chunk_ms, left_context)),
         *graphs,
         decoder_graph(decoder, module, batch),
         joint_graph(transducer.joint, joint, batch),
     ]
+
+
+def _speech_graphs(speech: Speech, chunk_ms: int, left_context: int) -> list[Graph]:
+    if left_context < 1:
+        raise OptionError(f"--left-context must be at least 1, got {left_context}.")
+    if isinstance(speech.normalize, UtteranceMVN):
+        raise OptionError(
+            "normalize utterance_mvn cannot stream: it needs the whole utterance. Only a model "
+            "with global_mvn or without normalisation can."
+        )
+    frontend = speech.frontend
+    try:
+        module = FrontendModule(
+            type="DefaultFrontend",
+            weights=FRONTEND,
+            options=speech.frontend_options,
+            normalize=speech.normalize_type,  # type: ignore[arg-type]
+            normalize_options=speech.normalize_options,
+            fs=frontend.fs,
+            n_fft=frontend.n_fft,
+            hop_length=frontend.hop_length,
+            decoding_window=Chunking.samples_of(chunk_ms, frontend.fs),
+            subsampling_factor=speech.subsampling_factor,
+        )
+        chunking = chunking_of(module)
+        encoder = encoder_module(
+            speech.encoder, ENCODER, speech.encoder_options, chunking.max_frames, left_context
+        )
+        return [
+            frontend_graph(frontend, speech.normalize, module),
+            encoder_graph(speech.encoder, encoder),
+        ]
+    except ValueError as error:
+        raise OptionError(f"the model cannot stream in chunks of {chunk_ms} ms: {error}") from error
 
 
 def bundle_graph(contract: GraphContract, weights: Mapping[str, Tensor], where: str) -> Graph:
@@ -90,4 +143,11 @@ def bundle_graph(contract: GraphContract, weights: Mapping[str, Tensor], where: 
         return BiasGraph(build_bias_module(module, weights, where), contract)
     if isinstance(module, DecoderModule):
         return DecoderGraph(build_decoder(module.options, weights, where), contract)
+    if isinstance(module, FrontendModule):
+        normalize = build_normalize(module.normalize, module.normalize_options, weights, where)
+        assert not isinstance(normalize, UtteranceMVN)
+        frontend = build_frontend(module.options, weights, where)
+        return FrontendGraph(frontend, normalize, contract)
+    if isinstance(module, EncoderModule):
+        return EncoderGraph(build_encoder_of(module.options, weights, where), contract)
     return JointGraph(build_joint(module.options, weights, where), contract)
