@@ -1,10 +1,10 @@
 """How streaming cuts an utterance into chunks of feature frames: plain numbers, no torch here.
 
-After each decoding window the encoder gets the frames that the samples so far complete, after
+After each decoding window the encoder gets the frames that the samples so far complete, behind
 2 * subsampling_factor + 3 frames that it had before. At the end of the utterance silence fills
-the last window, whose start is where the first unfinished frame's window of samples would start
-if frames were not centred, and all that is left is given, its right edge reflected. An utterance
-that ends within its first window gets the frames that the window completes.
+one more window, which begins with the n_fft - hop_length samples kept from before and those past
+the last whole hop; all frames that are left follow, the right edge reflected. An utterance that
+ends within its first window has the frames that this window completes.
 
 Source: `espnet2.asr_transducer.frontend.online_audio_processor`, whose chunks these are when
 n_fft is an even multiple of hop_length. For other settings it loses a frame at each border,
@@ -75,8 +75,8 @@ class Chunking:
     def silence(self, samples: int) -> int:
         """Return how many zeros follow an utterance of so many samples."""
         whole = samples - samples % self.decoding_window
-        last = (whole - self.n_fft) // self.hop_length * self.hop_length + self.hop_length
-        return max(0, max(last, 0) + self.decoding_window - samples)
+        hops = max(0, whole - self.n_fft + self.hop_length) // self.hop_length
+        return max(0, hops * self.hop_length + self.decoding_window - samples)
 
     def total(self, samples: int) -> int:
         """Return how many frames an utterance of so many samples has, its silence included."""
