@@ -1,7 +1,7 @@
 """ONNX by the dynamo exporter, one file a graph."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,9 @@ def _export_one(graph: Graph, precision: Precision, label: LabelOf) -> Exported:
     onnxscript.optimizer.fold_constants(program.model, output_size_limit=LARGEST_FOLDED)
     onnxscript.optimizer.remove_unused_nodes(program.model)
     model = program.model_proto
-    if precision != "fp32":
-        quantize(model, precision, sum(isinstance(m, nn.Linear) for m in module.modules()))
+    layers = sum(isinstance(m, nn.Linear) for m in module.modules())
+    if precision != "fp32" and layers:
+        quantize(model, precision, layers)
     # Stack traces of the exporting machine: they would make two builds differ.
     for node in model.graph.node:
         del node.metadata_props[:]
@@ -98,19 +99,18 @@ def quantize(model: Any, precision: Precision, layers: int) -> None:
     bits, block = BLOCKS[precision]
     config = DefaultWeightOnlyQuantConfig(bits=bits, block_size=block, is_symmetric=True)
     quantizer = DefaultWeightOnlyQuantizer(config)
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     found = 0
     for node in model.graph.node:
-        # One output: the mean of a normalisation, see `deploy_bias.step_normalization`.
-        if node.op_type != "Gemm" or weights[node.input[1]].dims[0] == 1:
+        matrix = _linear_weight(node, weights)
+        if matrix is None:
             continue
         found += 1
-        weight = weights.pop(node.input[1])
-        matrix = numpy_helper.to_array(weight)
-        packed, scales, _ = quantizer.qbits_block_quant(np.ascontiguousarray(matrix.T))
+        del weights[node.input[1]]
+        packed, scales, _ = quantizer.qbits_block_quant(np.ascontiguousarray(matrix))
         x, name, *bias = node.input
         parts = {f"{name}.packed": packed, f"{name}.scales": scales}
-        weights |= {part: numpy_helper.from_array(array, part) for part, array in parts.items()}
+        weights |= parts
         node.CopyFrom(
             helper.make_node(
                 "MatMulNBits",
@@ -118,8 +118,8 @@ def quantize(model: Any, precision: Precision, layers: int) -> None:
                 list(node.output),
                 name=node.name,
                 domain="com.microsoft",
-                K=matrix.shape[1],
-                N=matrix.shape[0],
+                K=matrix.shape[0],
+                N=matrix.shape[1],
                 bits=bits,
                 block_size=block,
                 accuracy_level=4,  # the input is quantised too
@@ -128,8 +128,22 @@ def quantize(model: Any, precision: Precision, layers: int) -> None:
     if found != layers:
         raise RuntimeError(f"quantised {found} linear layers of {layers}.")
     del model.graph.initializer[:]
-    model.graph.initializer.extend(weights.values())
+    model.graph.initializer.extend(
+        numpy_helper.from_array(array, name) for name, array in weights.items()
+    )
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def _linear_weight(node: Any, weights: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Return the weight (inputs, outputs) if a node is a linear layer, of a matrix or of more.
+
+    One output is the mean of a normalisation, see `deploy_bias.step_normalization`.
+    """
+    weight = weights.get(node.input[1]) if node.op_type in ("Gemm", "MatMul") else None
+    if weight is None or weight.ndim != 2:
+        return None
+    matrix = weight.T if node.op_type == "Gemm" else weight
+    return None if matrix.shape[1] == 1 else matrix
 
 
 def _dynamic_shapes(contract: GraphContract) -> list[dict[int, object]] | None:
