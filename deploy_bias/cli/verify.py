@@ -14,7 +14,7 @@ from deploy_bias.cli.console import Debug, Json, out, print_json, stages
 
 if TYPE_CHECKING:
     from export.agreement import Agreement
-    from export.parity import Report
+    from export.parity import GraphResult, Report
 
 
 def run(
@@ -57,7 +57,7 @@ def parity_table(report: Report) -> Table:
             result.backend,
             result.precision,
             str(len(result.cases) or "-"),
-            "-" if worst is None else f"{worst.error:.1e}",
+            _error(result),
             ratio,
             _share(result.agreement),
             verdict,
@@ -65,6 +65,12 @@ def parity_table(report: Report) -> Table:
         if not result.passed:
             table.add_row(*[""] * 7, f"[red]{result.why}[/]")
     return table
+
+
+def _error(result: GraphResult) -> str:
+    if result.worst is not None:
+        return f"{result.worst.error:.1e}"
+    return "-" if result.agreement is None else f"{result.agreement.distance:.1%} rms"
 
 
 def _share(agreement: Agreement | None) -> str:

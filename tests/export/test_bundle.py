@@ -266,7 +266,7 @@ class TestAllOrNothing:
             return right(self, query_length, key_length).flip(0)
 
         monkeypatch.setattr(RelativePositionBias, "diagonals", wrong)
-        with pytest.raises(Mismatch, match="bias on onnx: case"):
+        with pytest.raises(Mismatch, match="bias on onnx, fp32: case"):
             export_bundle(RelativePositionBias(9), tmp_path / "b", backends_wanted=["onnx"])
         assert not any(tmp_path.iterdir())
 

