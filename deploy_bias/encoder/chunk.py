@@ -24,7 +24,7 @@ class Chunk:
     Args:
         hidden: (1, 1, L + T), added to the scores of each key: 0, or the least number for one that
             must not be seen.
-        within: (1, T, 1), 1 for the chunk's frames and 0 for the rubbish after them.
+        within: (T, 1), 1 for the chunk's frames and 0 for the rubbish after them.
         windows: (1, R, C) each, in the order in which the blocks ask for them.
     """
 
@@ -35,6 +35,7 @@ class Chunk:
         self._windows = iter(windows)
 
     def extend(self, rows: Tensor) -> Tensor:
-        """Put the next window before new rows (1, T, C), and note these for the host."""
+        """Put the next window before new rows (T, C): (1, R + T, C). The rows go to the host."""
+        rows = rows.view(1, *rows.shape)
         self.new_rows.append(rows)
         return torch.cat([next(self._windows), rows], dim=1)

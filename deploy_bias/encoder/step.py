@@ -121,11 +121,13 @@ class EncoderStep(nn.Module):
         # Added to a score, this leaves a softmax weight of exactly 0.
         least = torch.finfo(features.dtype).min
         hidden = seen.logical_not().to(features.dtype) * least
-        chunk = Chunk(hidden.view(1, 1, -1), within.to(features.dtype).view(1, -1, 1), windows)
-        x = self.embed(features, frames).narrow(1, 1, self.frames)
+        chunk = Chunk(
+            hidden.view(1, 1, -1), within.to(features.dtype).view(-1, 1), windows
+        )
+        x = self.embed(features, frames).view(-1, self.embed.output_size).narrow(0, 1, self.frames)
         for block in self.blocks:
             x = block(x, chunk)
-        return self.norm_blocks(x), chunk.new_rows
+        return self.norm_blocks(x).view(1, self.frames, -1), chunk.new_rows
 
     def example_inputs(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """Return inputs of `forward`: a whole chunk of zeros, as the first of an utterance."""

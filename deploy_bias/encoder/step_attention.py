@@ -60,7 +60,7 @@ class AttentionStep(nn.Module):
         return [WindowShape(name, self.left_context, size) for name in ("key", "value")]
 
     def forward(self, x: Tensor, chunk: Chunk) -> Tensor:
-        """(1, T, D) to (1, T, D)."""
+        """(T, D) to (T, D)."""
         key, value = self.linear_k(x), self.linear_v(x)
         if self.left_context > 0:
             key, value = chunk.extend(key), chunk.extend(value)
@@ -77,7 +77,7 @@ class AttentionStep(nn.Module):
         return out
 
     def _split(self, x: Tensor) -> Tensor:
-        """(1, N, D) to (N, H, K)."""
+        """(N, D) or (1, N, D) to (N, H, K)."""
         return x.view(-1, *self.heads)
 
 

@@ -19,7 +19,7 @@ from deploy_bias.step_normalization import step_normalization
 
 
 class BlockStep(nn.Module):
-    """(1, T, C) and the chunk to (1, T, D)."""
+    """(T, C) and the chunk to (T, D)."""
 
     def windows(self) -> list[WindowShape]:
         """Return the windows, in the order in which `forward` asks for them."""
@@ -45,7 +45,7 @@ class ConformerStep(BlockStep):
         self.norm_final = step_normalization(block.norm_final)
 
     def forward(self, x: Tensor, chunk: Chunk) -> Tensor:
-        """(1, T, D) to (1, T, D)."""
+        """(T, D) to (T, D)."""
         x = self.macaron(x)
         x = x + self.self_att(self.norm_self_att(x), chunk)
         x = x + self.conv_mod(self.norm_conv(x), chunk)
@@ -66,7 +66,7 @@ class BranchformerStep(BlockStep):
         self.norm_final = step_normalization(block.norm_final)
 
     def forward(self, x: Tensor, chunk: Chunk) -> Tensor:
-        """(1, T, D) to (1, T, D)."""
+        """(T, D) to (T, D)."""
         attended = self.self_att(self.norm_self_att(x), chunk)
         both = torch.cat([attended, self.mlp(self.norm_mlp(x), chunk)], dim=-1)
         out: Tensor = self.norm_final(x + self.merge_proj(both))
@@ -90,7 +90,7 @@ class EBranchformerStep(BlockStep):
         self.norm_final = step_normalization(block.norm_final)
 
     def forward(self, x: Tensor, chunk: Chunk) -> Tensor:
-        """(1, T, D) to (1, T, D)."""
+        """(T, D) to (T, D)."""
         x = self.macaron(x)
         attended = self.self_att(self.norm_self_att(x), chunk)
         both = torch.cat([attended, self.mlp(self.norm_mlp(x), chunk)], dim=-1)
@@ -109,7 +109,7 @@ class Conv1dStep(BlockStep):
         self.relu = block.relu
 
     def forward(self, x: Tensor, chunk: Chunk) -> Tensor:
-        """(1, T, C) to (1, T, D)."""
+        """(T, C) to (T, D)."""
         x = self.conv(x, chunk)
         return nn.functional.relu(x) if self.relu else x
 

@@ -3,6 +3,10 @@
 A causal one reads its input's last frames from a window. Another one is, in ESPnet, cut off at the
 borders of the chunk: it sees zeros around it, also where the frames before it are known.
 
+Two-dimensional with a height of 1, and of at most 25 frames each: the depthwise convolution of 512
+channels and 31 frames over a chunk of 20 takes ONNX Runtime 128 us as conv1d, 12 as conv2d, 20 as
+two of them; and XNNPACK, whose depthwise kernels end at 25 frames, 126, 119 and 39.
+
 Legend of the shapes: T encoder frames of a chunk, C channels, D output channels.
 """
 
@@ -10,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from deploy_bias.encoder.chunk import Chunk, WindowShape
+
+MOST_TAPS = 25
 
 
 class ConvolutionStep(nn.Module):
@@ -32,41 +38,56 @@ class ConvolutionStep(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        around = conv.kernel_size[0] - 1
         self.name = name
-        self.context = around if causal else 0
+        self.around = conv.kernel_size[0] - 1
         self.causal = causal
+        self.channels = conv.in_channels
         weight = conv.weight.detach().clone()
         bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().clone()
         if residual:
-            weight[..., around if causal else around // 2] += 1.0
+            weight[..., self.around if causal else self.around // 2] += 1.0
         if norm is not None:
             assert norm.running_mean is not None
             assert norm.running_var is not None
             scale = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
             weight = weight * scale[:, None, None]
             bias = (bias - norm.running_mean) * scale + norm.bias.detach()
-        self.conv = nn.Conv1d(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size[0],
-            padding=0 if causal else around // 2,
-            groups=conv.groups,
-            device="meta",
+        taps = weight.split(MOST_TAPS if conv.groups > 1 else self.around + 1, dim=-1)
+        self.parts = nn.ModuleList(
+            _constant_conv(part, bias if index == 0 else None, conv.groups)
+            for index, part in enumerate(taps)
         )
-        self.conv.weight, self.conv.bias = nn.Parameter(weight), nn.Parameter(bias)
 
     def windows(self) -> list[WindowShape]:
         """Return the window of the input's last frames, if it needs one."""
-        if self.context == 0:
+        if not self.causal or self.around == 0:
             return []
-        return [WindowShape(self.name, self.context, self.conv.in_channels)]
+        return [WindowShape(self.name, self.around, self.channels)]
 
     def forward(self, x: Tensor, chunk: Chunk) -> Tensor:
-        """(1, T, C) to (1, T, D)."""
+        """(T, C) to (T, D)."""
+        frames = x.size(0)
         if not self.causal:
-            x = x * chunk.within
-        elif self.context > 0:
+            x = nn.functional.pad(x * chunk.within, (0, 0, self.around // 2, self.around // 2))
+        elif self.around > 0:
             x = chunk.extend(x)
-        out: Tensor = self.conv(x.transpose(1, 2)).transpose(1, 2)
-        return out
+        x = x.view(1, 1, -1, self.channels).permute(0, 3, 1, 2)
+        first, *others = self.parts
+        out: Tensor = first(x.narrow(3, 0, frames + first.kernel_size[1] - 1))
+        at = first.kernel_size[1]
+        for part in others:
+            out = out + part(x.narrow(3, at, frames + part.kernel_size[1] - 1))
+            at += part.kernel_size[1]
+        return out.permute(0, 2, 3, 1).view(frames, -1)
+
+
+def _constant_conv(weight: Tensor, bias: Tensor | None, groups: int) -> nn.Conv2d:
+    """Return a convolution of rows that holds copies of (D, C / groups, taps) and (D,)."""
+    out, inputs, taps = weight.shape
+    conv = nn.Conv2d(
+        inputs * groups, out, (1, taps), groups=groups, bias=bias is not None, device="meta"
+    )
+    conv.weight = nn.Parameter(weight.unsqueeze(2).clone())
+    if bias is not None:
+        conv.bias = nn.Parameter(bias.clone())
+    return conv
