@@ -82,8 +82,8 @@ class ConvInput(nn.Module):
             )
         if frequencies != expected:
             raise ValueError(
-                f"input_size must be even for VGG with subsampling_factor {subsampling_factor}, "
-                f"got {input_size}: ESPnet's linear layer does not fit its convolutions either."
+                f"input_size {input_size} does not fit this input_conf: ESPnet counts {expected} "
+                f"frequencies after its convolutions, which leave {frequencies}."
             )
         features = second * frequencies
         self.output = None if output_size is None else nn.Linear(features, output_size)
