@@ -17,6 +17,7 @@ L left_context, R and C rows and channels of a window.
 """
 
 import copy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from deploy_bias.encoder.branchformer import Branchformer
 from deploy_bias.encoder.chunk import Chunk, WindowShape
 from deploy_bias.encoder.conformer import Conformer
 from deploy_bias.encoder.conv1d import Conv1d
+from deploy_bias.encoder.ebranchformer import EBranchformer
 from deploy_bias.encoder.encoder import Encoder
 from deploy_bias.encoder.positions import relative_positions
 from deploy_bias.encoder.step_blocks import (
@@ -151,4 +153,4 @@ def _block_step(block: nn.Module, index: int, positions: Tensor, left_context: i
         return ConformerStep(block, positions, left_context)
     if isinstance(block, Branchformer):
         return BranchformerStep(block, positions, left_context)
-    return EBranchformerStep(block, positions, left_context)
+    return EBranchformerStep(cast("EBranchformer", block), positions, left_context)

@@ -153,7 +153,7 @@ def espnet_stream(theirs, chunks, left_context):
 
 @torch.no_grad()
 def stream(step, chunks, *, run=None, rubbish=1e4):
-    """Encode chunks as a host does; `run` stands in for the step: the same graph on some runtime."""
+    """Encode chunks as a host does; `run` stands in for the step: its graph on some runtime."""
     _, _, valid, windows = step.example_inputs()
     outputs = []
     for chunk in chunks:

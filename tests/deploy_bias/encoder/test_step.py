@@ -1,6 +1,7 @@
 """The encoder chunk by chunk, against ESPnet's streaming."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -88,7 +89,7 @@ class TestState:
         features.normal_()
         windows = [torch.randn(window.shape) for window in windows]
         outputs = [step(features, frames, valid + count, windows)[0] for count in range(5)]
-        for one, other in zip(outputs, outputs[1:], strict=False):
+        for one, other in itertools.pairwise(outputs):
             assert largest(one - other) > 1e-4
 
     def test_rows_that_are_not_valid_are_never_seen(self):
