@@ -107,7 +107,8 @@ class ConvInput(nn.Module):
             parts = ((self.conv[:4], 1, 2), (self.conv[4:9], 2, self.pool + 3))
             for part, stride, offset in parts:
                 x = part(x)
-                x = x * _within(x.size(2), stride, offset, lengths, x).view(len(x), 1, -1, 1)
+                within = _within(x.size(2), stride, offset, lengths, x)
+                x = x * within.unsqueeze(1).unsqueeze(3)
             x = self.conv[9](x)
         else:
             x = self.conv(x)

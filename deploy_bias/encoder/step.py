@@ -12,6 +12,15 @@ The rules of the host. Before an utterance every window is zeros and `valid` is 
 - windows[i] = the last rows, as many as before, of windows[i] followed by new_rows[i][:, :n],
 - valid = min(valid + n, left_context).
 
+Chosen by measurement on 14 e-branchformer blocks of 256 features after VGG, chunks of 20 encoder
+frames with a left context of 32, fp32, one x86-64 thread: ESPnet 43 ms a chunk, ONNX Runtime 21,
+ExecuTorch 16; about 6 of these are VGG on either.
+- The blocks' frames have no batch axis: a linear layer of three axes is two reshapes more in ONNX.
+- The relative positions are projected once, at construction, and `align` moves scores by slices.
+- The normalisations of `step_normalization`, so that all blocks are one delegate. Layer norms left
+  to the runtimes' own kernels take 20 and 15 ms, where the runtime has fast ones.
+See `step_convolution` for the convolutions.
+
 Legend of the shapes: F feature_frames, M n_mels, T encoder frames of a chunk, D output_size,
 L left_context, R and C rows and channels of a window.
 """

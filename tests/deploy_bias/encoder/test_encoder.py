@@ -18,6 +18,7 @@ from tests.deploy_bias.encoder.models import (
     pair,
     random_conf,
 )
+from tests.deploy_bias.models import largest
 
 STRIDED = [
     {"block_type": "conv1d", "output_size": 16, "kernel_size": 3, "stride": 2, "dilation": 2},
@@ -64,6 +65,16 @@ class TestEqualsEspnet:
 
     def test_the_shipped_model(self):
         check(*digits(), torch.randn(1, 200, 40))
+
+    @torch.no_grad()
+    def test_espnets_own_result_is_drawn_by_lot_and_ours_is_the_full_context(self):
+        ours, theirs = pair("conformer", main_conf=CAUSAL)
+        theirs.short_chunk_threshold = 0.75
+        x, count = torch.randn(1, 61, FEATURES), torch.tensor([61])
+        draws = [theirs(x, count)[0] for _ in range(50)]
+        distances = [largest(draw - ours(x, count)[0]) for draw in draws]
+        assert max(distances) > 0.01
+        assert min(distances) < 1e-5
 
 
 class TestBatch:
