@@ -82,8 +82,8 @@ class ConvInput(nn.Module):
             )
         if frequencies != expected:
             raise ValueError(
-                f"input_size must be even for VGG with subsampling_factor {subsampling_factor}, "
-                f"got {input_size}: ESPnet's linear layer does not fit its convolutions either."
+                f"input_size {input_size} does not fit this input_conf: ESPnet counts {expected} "
+                f"frequencies after its convolutions, which leave {frequencies}."
             )
         features = second * frequencies
         self.output = None if output_size is None else nn.Linear(features, output_size)
@@ -107,7 +107,8 @@ class ConvInput(nn.Module):
             parts = ((self.conv[:4], 1, 2), (self.conv[4:9], 2, self.pool + 3))
             for part, stride, offset in parts:
                 x = part(x)
-                x = x * _within(x.size(2), stride, offset, lengths, x).view(len(x), 1, -1, 1)
+                within = _within(x.size(2), stride, offset, lengths, x)
+                x = x * within.unsqueeze(1).unsqueeze(3)
             x = self.conv[9](x)
         else:
             x = self.conv(x)

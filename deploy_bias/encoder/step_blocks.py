@@ -3,6 +3,8 @@
 Legend of the shapes: T encoder frames of a chunk, C and D input and output size, P offsets.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -61,7 +63,7 @@ class BranchformerStep(BlockStep):
         self.norm_self_att = step_normalization(block.norm_self_att)
         self.self_att = AttentionStep(block.self_att, positions, left_context)
         self.norm_mlp = step_normalization(block.norm_mlp)
-        self.mlp = _SpatialGating(block.channel_proj1[0], block.conv_mod, block.channel_proj2)
+        self.mlp = _SpatialGating(block.channel_proj1, block.conv_mod, block.channel_proj2)
         self.merge_proj = block.merge_proj
         self.norm_final = step_normalization(block.norm_final)
 
@@ -82,7 +84,7 @@ class EBranchformerStep(BlockStep):
         self.norm_self_att = step_normalization(block.norm_self_att)
         self.self_att = AttentionStep(block.self_att, positions, left_context)
         self.norm_mlp = step_normalization(block.norm_mlp)
-        self.mlp = _SpatialGating(block.channel_proj1[0], block.conv_mod, block.channel_proj2)
+        self.mlp = _SpatialGating(block.channel_proj1, block.conv_mod, block.channel_proj2)
         merge = block.depthwise_conv_mod
         self.merge_conv = ConvolutionStep("merge", merge.conv, merge.causal, residual=True)
         self.merge_proj = block.merge_proj
@@ -151,10 +153,10 @@ class _SpatialGating(nn.Module):
     """The multilayer perceptron of a branchformer, gated by a convolution."""
 
     def __init__(
-        self, up: nn.Linear, conv_mod: ConvolutionalSpatialGatingUnit, down: nn.Linear
+        self, up: nn.Sequential, conv_mod: ConvolutionalSpatialGatingUnit, down: nn.Linear
     ) -> None:
         super().__init__()
-        self.kept, self.gate = _halves(up)
+        self.kept, self.gate = _halves(cast("nn.Linear", up[0]))
         self.norm = step_normalization(conv_mod.norm)
         self.conv = ConvolutionStep("conv", conv_mod.conv, conv_mod.causal)
         self.down = down

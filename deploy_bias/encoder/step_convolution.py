@@ -10,6 +10,8 @@ two of them; and XNNPACK, whose depthwise kernels end at 25 frames, 126, 119 and
 Legend of the shapes: T encoder frames of a chunk, C channels, D output channels.
 """
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
@@ -52,10 +54,11 @@ class ConvolutionStep(nn.Module):
             scale = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
             weight = weight * scale[:, None, None]
             bias = (bias - norm.running_mean) * scale + norm.bias.detach()
-        taps = weight.split(MOST_TAPS if conv.groups > 1 else self.around + 1, dim=-1)
+        weights = weight.split(MOST_TAPS, dim=-1)
+        self.taps = [part.size(-1) for part in weights]
         self.parts = nn.ModuleList(
             _constant_conv(part, bias if index == 0 else None, conv.groups)
-            for index, part in enumerate(taps)
+            for index, part in enumerate(weights)
         )
 
     def windows(self) -> list[WindowShape]:
@@ -72,12 +75,12 @@ class ConvolutionStep(nn.Module):
         elif self.around > 0:
             x = chunk.extend(x)
         x = x.view(1, 1, -1, self.channels).permute(0, 3, 1, 2)
-        first, *others = self.parts
-        out: Tensor = first(x.narrow(3, 0, frames + first.kernel_size[1] - 1))
-        at = first.kernel_size[1]
-        for part in others:
-            out = out + part(x.narrow(3, at, frames + part.kernel_size[1] - 1))
-            at += part.kernel_size[1]
+        outputs: list[Tensor] = []
+        start = 0
+        for part, taps in zip(self.parts, self.taps, strict=True):
+            outputs.append(part(x.narrow(3, start, frames + taps - 1)))
+            start += taps
+        out = functools.reduce(torch.add, outputs)
         return out.permute(0, 2, 3, 1).view(frames, -1)
 
 
