@@ -60,6 +60,7 @@ def _inspect_file(path: Path, as_json: bool, debug: bool) -> None:
         print_json(label.model_dump(mode="json"))
         return
     out.print(_modules(list(label.graphs)), _contracts(list(label.graphs)))
+    out.print(f"precision {label.precision}")
     _print_origin(label.exporter, label.weights_sha256, {})
 
 
