@@ -38,9 +38,10 @@ class _Strict(BaseModel):
 
 
 class DynamicSize(_Strict):
-    """A dimension that the caller chooses, 1 to `maximum`; the same name is the same size."""
+    """A dimension that the caller chooses within limits; the same name is the same size."""
 
     name: str
+    minimum: PositiveInt = 1
     maximum: PositiveInt
 
 
@@ -87,7 +88,7 @@ class JointModule(_Strict):
 
 
 class FrontendModule(_Strict):
-    """The eager modules of a `frontend` graph, and how streaming cuts samples for it.
+    """The eager modules of a `frontend` or `offline_frontend` graph, and how streaming cuts.
 
     normalize: ESPnet's name of the normalisation that follows; its weights are under `normalize`.
     fs: samples a second. n_fft, hop_length, decoding_window: samples. See
@@ -97,7 +98,7 @@ class FrontendModule(_Strict):
     type: Literal["DefaultFrontend"]
     weights: str
     options: dict[str, Any]
-    normalize: Literal["global_mvn"] | None
+    normalize: Literal["global_mvn", "utterance_mvn"] | None
     normalize_options: dict[str, bool]
     fs: PositiveInt
     n_fft: PositiveInt
@@ -107,7 +108,7 @@ class FrontendModule(_Strict):
 
 
 class EncoderModule(_Strict):
-    """The eager module of an `encoder` graph, with its ESPnet options.
+    """The eager module of an `encoder` or `offline_encoder` graph, with its ESPnet options.
 
     feature_frames: F, the most feature frames of a chunk. left_context: L, encoder frames before
     a chunk. stride, offset: see `encoder_frames`.
@@ -151,7 +152,9 @@ class GraphContract(_Strict):
     """One graph: its name, the module it computes, its inputs, outputs and state in order."""
 
     name: str
-    kind: Literal["bias", "decoder", "joint", "frontend", "encoder"]
+    kind: Literal[
+        "bias", "decoder", "joint", "frontend", "encoder", "offline_frontend", "offline_encoder"
+    ]
     module: Annotated[
         BiasModule | DecoderModule | JointModule | FrontendModule | EncoderModule,
         Field(discriminator="type"),

@@ -18,7 +18,7 @@ from deploy_bias.runtime.backends import require
 from export.backends import Backend, Exported, LabelOf, backend, backends
 from export.checkpoint import Bias, Source, bias_weights, check_finite, read_source
 from export.graphs import Graph
-from export.graphs.model import model_graphs
+from export.graphs.model import model_graphs, offline_graphs
 from export.parity import Mismatch, Report, vectors_of, verify
 from export.rollouts import rollout_vectors
 from export.transducer import Transducer
@@ -41,6 +41,7 @@ def export_bundle(
     start: str = "espnet",
     chunk_ms: int = 640,
     left_context: int = 32,
+    offline: bool = False,
     dynamic: bool = False,
     progress: Progress = lambda stage: None,
 ) -> Report:
@@ -63,6 +64,7 @@ def export_bundle(
         start: what the decoder attends to before the first label: "espnet" or "clean".
         chunk_ms: ESPnet's decoding_window: milliseconds of audio that are encoded at once.
         left_context: encoder frames before a chunk that the encoder sees.
+        offline: the frontend and the encoder take whole utterances instead; ONNX alone.
         dynamic: the biases in ONNX take any length up to max_positions.
         progress: called with the name of each stage.
 
@@ -82,9 +84,10 @@ def export_bundle(
     exporters = {name: backend(name) for name in names}
     for name in names:
         require(name)  # or nothing could be proven, and that is known before the work
-    if dynamic and not any(exporter.DYNAMIC for exporter in exporters.values()):
+    wish = "--dynamic" if dynamic else "--offline" if offline else None
+    if wish and not any(exporter.DYNAMIC for exporter in exporters.values()):
         able = ", ".join(name for name, exporter in backends().items() if exporter.DYNAMIC)
-        raise OptionError(f"--dynamic: none of {', '.join(names)} can; add --backend {able}.")
+        raise OptionError(f"{wish}: none of {', '.join(names)} can; add --backend {able}.")
 
     progress("read the checkpoint")
     found = _read(source, config, checkpoint)
@@ -101,9 +104,11 @@ def export_bundle(
         "start": start,
         "chunk_ms": chunk_ms,
         "left_context": left_context,
+        "streams": not offline,
     }
     static = model_graphs(found, **options, dynamic=False)  # type: ignore[arg-type]
-    flexible = model_graphs(found, **options, dynamic=True)  # type: ignore[arg-type]
+    flexible = model_graphs(found, **options, dynamic=dynamic)  # type: ignore[arg-type]
+    whole = offline_graphs(found, chunk_ms, left_context) if offline else []
     weights = _save(found.weights)
     versions = _versions(exporters.values())
 
@@ -120,13 +125,13 @@ def export_bundle(
         folder.mkdir()
         artifacts = []
         for name, exporter in exporters.items():
-            graphs = flexible if dynamic and exporter.DYNAMIC else static
+            graphs = [*whole, *flexible] if exporter.DYNAMIC else static
             for precision in plan[name]:
                 progress(f"export to {name}, {precision}")
                 for exported in exporter.export(graphs, precision, label(precision)):
                     artifacts.append(_write_artifact(folder, name, precision, exported))
         progress("write the test vectors")
-        vectors = _save(_vectors(static, found.transducer))
+        vectors = _save(_vectors([*whole, *static], found.transducer))
         manifest = Manifest(
             exporter=versions,
             source=found.info,

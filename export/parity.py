@@ -34,7 +34,7 @@ from export.graphs.model import bundle_graph
 from export.run import Outputs, run_case
 
 BUDGET = 4.0
-EXACT = ("bias", "frontend")
+EXACT = ("bias", "frontend", "offline_frontend")
 """The kinds of graphs that have no linear layers to quantise: the same in every precision."""
 
 
@@ -221,12 +221,13 @@ class _Gate:
         self, contract: GraphContract, precision: Precision, loaded: Mapping[str, LoadedGraph]
     ) -> Agreement | None:
         """Judge the labels that the loaded decoder and joint network prefer."""
-        if contract.kind in EXACT or (contract.kind == "encoder" and precision == "fp32"):
+        encodes = contract.kind in ("encoder", "offline_encoder")
+        if contract.kind in EXACT or (encodes and precision == "fp32"):
             return None
         if self.labels is None:
             decoder, joint = (self._graph(loaded[name].contract) for name in ("decoder", "joint"))
             self.labels = AgreementProof(decoder, joint, self.vectors)
-        if contract.kind == "encoder":
+        if encodes:
             encoder = self._graph(contract)
             return self.labels.judge_encoder(encoder, _call(loaded[contract.name]), precision)
         if self.judged[0] is not loaded:

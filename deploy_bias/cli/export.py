@@ -56,6 +56,10 @@ def run(
     left_context: Annotated[
         int, typer.Option(help="Encoder frames before a chunk that the encoder sees.")
     ] = 32,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Encode whole utterances instead of chunks (ONNX alone)."),
+    ] = False,
     dynamic: Annotated[
         bool, typer.Option("--dynamic", help="ONNX takes any length up to max_positions.")
     ] = False,
@@ -81,6 +85,7 @@ def run(
             start=start,
             chunk_ms=chunk_ms,
             left_context=left_context,
+            offline=offline,
             dynamic=dynamic,
             progress=progress,
         )

@@ -124,7 +124,10 @@ def _check_input(
         raise problem
     for size, wanted in zip(value.shape, spec.shape, strict=True):
         if isinstance(wanted, DynamicSize):
-            if not 1 <= size <= wanted.maximum or sizes.setdefault(wanted.name, size) != size:
+            if (
+                not wanted.minimum <= size <= wanted.maximum
+                or sizes.setdefault(wanted.name, size) != size
+            ):
                 raise problem
         elif size != wanted:
             raise problem
@@ -132,7 +135,9 @@ def _check_input(
 
 def _describe(spec: TensorSpec) -> str:
     shape = ", ".join(
-        f"{size.name} 1 to {size.maximum}" if isinstance(size, DynamicSize) else str(size)
+        f"{size.name} {size.minimum} to {size.maximum}"
+        if isinstance(size, DynamicSize)
+        else str(size)
         for size in spec.shape
     )
     return f"{spec.name} {spec.dtype} ({shape})"

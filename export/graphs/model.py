@@ -22,6 +22,13 @@ from export.graphs.decoder import DecoderGraph, decoder_graph
 from export.graphs.encoder import EncoderGraph, encoder_graph, encoder_module
 from export.graphs.frontend import FrontendGraph, chunking_of, frontend_graph
 from export.graphs.joint import JointGraph, joint_graph
+from export.graphs.offline import (
+    OfflineGraph,
+    WholeEncoder,
+    WholeFrontend,
+    offline_encoder_graph,
+    offline_frontend_graph,
+)
 from export.speech import (
     ENCODER,
     FRONTEND,
@@ -43,6 +50,7 @@ def model_graphs(
     start: str,
     chunk_ms: int,
     left_context: int,
+    streams: bool,
     dynamic: bool,
 ) -> list[Graph]:
     """Return the graphs of a model: each bias, and of a transducer all from samples to labels.
@@ -57,6 +65,7 @@ def model_graphs(
         start: "espnet" or "clean", see `deploy_bias.window`.
         chunk_ms: ESPnet's decoding_window, the milliseconds of audio that are encoded at once.
         left_context: encoder frames before a chunk that the encoder sees.
+        streams: whether the frontend and the encoder are to stream.
         dynamic: the biases take any length.
 
     Raises:
@@ -91,7 +100,11 @@ def model_graphs(
     )
     joint = JointModule(type="JointNetwork", weights=JOINT, options=transducer.joint_options)
     return [
-        *([] if source.speech is None else _speech_graphs(source.speech, chunk_ms, left_context)),
+        *(
+            _speech_graphs(source.speech, chunk_ms, left_context)
+            if source.speech and streams
+            else []
+        ),
         *graphs,
         decoder_graph(decoder, module, batch),
         joint_graph(transducer.joint, joint, batch),
@@ -99,37 +112,64 @@ def model_graphs(
 
 
 def _speech_graphs(speech: Speech, chunk_ms: int, left_context: int) -> list[Graph]:
+    """Return the graphs that stream."""
     if left_context < 1:
         raise OptionError(f"--left-context must be at least 1, got {left_context}.")
-    if isinstance(speech.normalize, UtteranceMVN):
-        raise OptionError(
-            "normalize utterance_mvn cannot stream: it needs the whole utterance. Only a model "
-            "with global_mvn or without normalisation can."
-        )
-    frontend = speech.frontend
     try:
-        module = FrontendModule(
-            type="DefaultFrontend",
-            weights=FRONTEND,
-            options=speech.frontend_options,
-            normalize=speech.normalize_type,  # type: ignore[arg-type]
-            normalize_options=speech.normalize_options,
-            fs=frontend.fs,
-            n_fft=frontend.n_fft,
-            hop_length=frontend.hop_length,
-            decoding_window=Chunking.samples_of(chunk_ms, frontend.fs),
-            subsampling_factor=speech.subsampling_factor,
-        )
-        chunking = chunking_of(module)
-        encoder = encoder_module(
-            speech.encoder, ENCODER, speech.encoder_options, chunking.max_frames, left_context
-        )
+        frontend, encoder = _speech_modules(speech, chunk_ms, left_context)
+        if isinstance(speech.normalize, UtteranceMVN):
+            raise OptionError("normalize utterance_mvn needs the whole utterance.")
         return [
-            frontend_graph(frontend, speech.normalize, module),
+            frontend_graph(speech.frontend, speech.normalize, frontend),
             encoder_graph(speech.encoder, encoder),
         ]
     except ValueError as error:
-        raise OptionError(f"the model cannot stream in chunks of {chunk_ms} ms: {error}") from error
+        raise OptionError(
+            f"the model cannot stream in chunks of {chunk_ms} ms: {error} Take other chunks, or "
+            "--offline for whole utterances."
+        ) from error
+
+
+def offline_graphs(source: Source, chunk_ms: int, left_context: int) -> list[Graph]:
+    """Return the graphs for whole utterances.
+
+    Args:
+        source: what the checkpoint holds.
+        chunk_ms: of the streaming graphs beside them; see `model_graphs`.
+        left_context: likewise.
+
+    Raises:
+        OptionError: the model has no encoder.
+    """
+    if source.speech is None:
+        raise OptionError("--offline: the experiment has no encoder, or none that takes samples.")
+    speech = source.speech
+    frontend, encoder = _speech_modules(speech, chunk_ms, left_context)
+    return [
+        offline_frontend_graph(speech.frontend, speech.normalize, frontend),
+        offline_encoder_graph(speech.encoder, encoder, frontend),
+    ]
+
+
+def _speech_modules(
+    speech: Speech, chunk_ms: int, left_context: int
+) -> tuple[FrontendModule, EncoderModule]:
+    frontend = speech.frontend
+    module = FrontendModule(
+        type="DefaultFrontend",
+        weights=FRONTEND,
+        options=speech.frontend_options,
+        normalize=speech.normalize_type,  # type: ignore[arg-type]
+        normalize_options=speech.normalize_options,
+        fs=frontend.fs,
+        n_fft=frontend.n_fft,
+        hop_length=frontend.hop_length,
+        decoding_window=Chunking.samples_of(chunk_ms, frontend.fs),
+        subsampling_factor=speech.subsampling_factor,
+    )
+    frames = chunking_of(module).max_frames
+    encoder = encoder_module(speech.encoder, ENCODER, speech.encoder_options, frames, left_context)
+    return module, encoder
 
 
 def bundle_graph(contract: GraphContract, weights: Mapping[str, Tensor], where: str) -> Graph:
@@ -145,9 +185,14 @@ def bundle_graph(contract: GraphContract, weights: Mapping[str, Tensor], where: 
         return DecoderGraph(build_decoder(module.options, weights, where), contract)
     if isinstance(module, FrontendModule):
         normalize = build_normalize(module.normalize, module.normalize_options, weights, where)
-        assert not isinstance(normalize, UtteranceMVN)
         frontend = build_frontend(module.options, weights, where)
+        if contract.kind == "offline_frontend":
+            return OfflineGraph(WholeFrontend(frontend, normalize), contract)
+        assert not isinstance(normalize, UtteranceMVN)
         return FrontendGraph(frontend, normalize, contract)
     if isinstance(module, EncoderModule):
-        return EncoderGraph(build_encoder_of(module.options, weights, where), contract)
+        encoder = build_encoder_of(module.options, weights, where)
+        if contract.kind == "offline_encoder":
+            return OfflineGraph(WholeEncoder(encoder), contract)
+        return EncoderGraph(encoder, contract)
     return JointGraph(build_joint(module.options, weights, where), contract)

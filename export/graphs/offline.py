@@ -1,0 +1,157 @@
+"""The graphs `offline_frontend` and `offline_encoder`: whole utterances, of any length."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from deploy_bias.contract import (
+    DynamicSize,
+    EncoderModule,
+    FrontendModule,
+    GraphContract,
+    TensorSpec,
+)
+from deploy_bias.encoder import Encoder
+from deploy_bias.frontend import DefaultFrontend
+from export.graphs import Call, Graph, Layout, Step, Tensors
+from export.speech import Normalize
+
+SEED = 25
+MOST_SECONDS = 600
+"""Of an utterance; attention grows with its square."""
+
+
+class WholeFrontend(nn.Module):
+    """Samples to normalised features."""
+
+    def __init__(self, frontend: DefaultFrontend, normalize: Normalize) -> None:
+        super().__init__()
+        self.frontend, self.normalize = frontend, normalize
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """(1, S) to (1, F, M)."""
+        features: Tensor = self.frontend(samples)
+        return features if self.normalize is None else self.normalize(features)
+
+
+class WholeEncoder(nn.Module):
+    """Features to encoder frames, every frame in sight of every one."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(1, F, M) to (1, T, D)."""
+        length = torch.full((1,), features.size(1), dtype=torch.int64)
+        encoder_out: Tensor = self.encoder(features, length)[0]
+        return encoder_out
+
+
+class OfflineGraph(Graph):
+    """A module of one input and one output, each with a dynamic length along its axis 1.
+
+    Args:
+        whole: the eager module.
+        contract: made by `offline_frontend_graph` or `offline_encoder_graph`.
+    """
+
+    # As of the streaming graphs.
+    relative_limit = 1e-3
+    stored_cases = ("short",)
+
+    def __init__(self, whole: nn.Module, contract: GraphContract) -> None:
+        self.whole = whole.eval()
+        self.contract = contract
+
+    def module(self, layout: Layout) -> nn.Module:
+        """Return the eager module itself."""
+        return self.whole
+
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        """Return noise of three times the least length."""
+        return (self._noise(3 * self._length.minimum),)
+
+    def eager(self, dtype: torch.dtype) -> Call:
+        """Return the module in `dtype`."""
+        whole = copy.deepcopy(self.whole).to(dtype)
+        (taken,), (given,) = self.contract.inputs, self.contract.outputs
+
+        def call(inputs: Tensors) -> dict[str, Tensor]:
+            return {given.name: whole(inputs[taken.name])}
+
+        return call
+
+    def cases(self) -> dict[str, list[Step]]:
+        """Return noise of several lengths and levels, and silence."""
+        least = self._length.minimum
+        name = self.contract.inputs[0].name
+        noise = {
+            "the shortest": self._noise(least),
+            "short": self._noise(2 * least + 1),
+            "long": self._noise(20 * least + 7),
+            "loud": 10 * self._noise(5 * least),
+            "silence": 0 * self._noise(5 * least),
+        }
+        return {case: [Step({name: tensor})] for case, tensor in noise.items()}
+
+    @property
+    def _length(self) -> DynamicSize:
+        length = self.contract.inputs[0].shape[1]
+        assert isinstance(length, DynamicSize)
+        return length
+
+    def _noise(self, length: int) -> Tensor:
+        generator = torch.Generator().manual_seed(SEED + length)
+        rest = [size for size in self.contract.inputs[0].shape[2:] if isinstance(size, int)]
+        # Samples are within 1, and features about 1.
+        return (1.0 if rest else 0.1) * torch.randn(1, length, *rest, generator=generator)
+
+
+def offline_frontend_graph(
+    frontend: DefaultFrontend, normalize: Normalize, module: FrontendModule
+) -> OfflineGraph:
+    """Make the graph `offline_frontend`; the module is what the contract says of it."""
+    most = MOST_SECONDS * module.fs
+    # A shorter utterance cannot be reflected at its edges.
+    samples = DynamicSize(name="samples", minimum=module.n_fft // 2 + 1, maximum=most)
+    contract = GraphContract(
+        name="offline_frontend",
+        kind="offline_frontend",
+        module=module,
+        inputs=(TensorSpec(name="samples", dtype="float32", shape=(1, samples)),),
+        outputs=(
+            TensorSpec(
+                name="features",
+                dtype="float32",
+                shape=(1, _frames(module), frontend.output_size()),
+            ),
+        ),
+    )
+    return OfflineGraph(WholeFrontend(frontend, normalize), contract)
+
+
+def offline_encoder_graph(
+    encoder: Encoder, module: EncoderModule, frontend: FrontendModule
+) -> OfflineGraph:
+    """Make the graph `offline_encoder`; the modules are what the contracts say of both."""
+    least = module.stride + module.offset
+    features = _frames(frontend).model_copy(update={"minimum": least})
+    frames = DynamicSize(name="encoder_frames", maximum=features.maximum // module.stride + 1)
+    contract = GraphContract(
+        name="offline_encoder",
+        kind="offline_encoder",
+        module=module,
+        inputs=(
+            TensorSpec(name="features", dtype="float32", shape=(1, features, encoder.input_size)),
+        ),
+        outputs=(
+            TensorSpec(name="encoder_out", dtype="float32", shape=(1, frames, encoder.output_size)),
+        ),
+    )
+    return OfflineGraph(WholeEncoder(encoder), contract)
+
+
+def _frames(module: FrontendModule) -> DynamicSize:
+    return DynamicSize(name="frames", maximum=MOST_SECONDS * module.fs // module.hop_length + 1)
