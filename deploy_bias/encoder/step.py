@@ -121,9 +121,7 @@ class EncoderStep(nn.Module):
         # Added to a score, this leaves a softmax weight of exactly 0.
         least = torch.finfo(features.dtype).min
         hidden = seen.logical_not().to(features.dtype) * least
-        chunk = Chunk(
-            hidden.view(1, 1, -1), within.to(features.dtype).view(-1, 1), windows
-        )
+        chunk = Chunk(hidden.view(1, 1, -1), within.to(features.dtype).view(-1, 1), windows)
         x = self.embed(features, frames).view(-1, self.embed.output_size).narrow(0, 1, self.frames)
         for block in self.blocks:
             x = block(x, chunk)
