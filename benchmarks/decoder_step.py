@@ -15,7 +15,7 @@ from executorch.extension.pybindings import portable_lib
 
 from benchmarks.timing import Row, medians, ratio, time_in_turn
 from deploy_bias import MEGADecoder
-from deploy_bias.contract import DecoderModule, Label
+from deploy_bias.contract import DecoderModule, Label, Precision
 from deploy_bias.runtime import Decoder, Graph
 from deploy_bias.runtime.backends import open_session
 from export.backends import backend
@@ -36,7 +36,7 @@ SIZES: dict[str, dict] = {"recipe": RECIPE, "class default": {}}
 CONTEXTS = (64, 256, 1000)
 AT_LEAST = {("fp32", 256): 3.0, ("fp32", 1000): 6.0, ("int8", 256): 6.0, ("int8", 1000): 10.0}
 RUNTIMES = ("onnx", "executorch")
-PRECISIONS = ("fp32",)
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 STEPS = 10
 """Labels in a row, as they are decoded: a step finds in the caches what the last one left."""
 
@@ -123,10 +123,15 @@ def exported_steps(
         start="espnet",
     )  # fmt: skip
     graph = decoder_graph(decoder, module, 1)
-    label = Label(exporter={}, weights_sha256="0" * 64, graphs=(graph.contract,))
     for runtime in RUNTIMES:
         for precision in PRECISIONS:
-            (exported,) = backend(runtime).export([graph], lambda graphs: label)
+            label = Label(
+                exporter={},
+                weights_sha256="0" * 64,
+                precision=precision,
+                graphs=(graph.contract,),
+            )
+            (exported,) = backend(runtime).export([graph], precision, lambda _, made=label: made)
             session = open_session(runtime, exported.data, runtime)
             stream = Decoder(Graph(graph.contract, session)).stream()
             windows = sum(4 * int(np.prod(spec.shape)) for spec in graph.contract.inputs[3:])

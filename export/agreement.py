@@ -37,8 +37,9 @@ REQUIRED: dict[Precision, float | None] = {"fp32": 1.0, "int8": 0.99, "int4": No
 LIMIT: dict[Precision, float | None] = {"fp32": None, "int8": 0.05, "int4": None}
 """The distance that is allowed; that of fp32 is judged by its cases. Measured for int8: 0.8 %."""
 ROUNDING, NEAR = 1e-5, 0.05
-LONG, MOST = 1000, 4000
+LONG, MOST, SOME = 1000, 4000, 5
 
+Pair = tuple[Tensor, Tensor]
 Logits = Callable[[Tensor, Tensor], Tensor]
 """Frames (F, E) and a decoder output (B, D) of equal rows to logits (F, V)."""
 
@@ -161,16 +162,33 @@ class AgreementProof:
     def _eager_logits(self, frames: Tensor, out: Tensor) -> Tensor:
         return self.joint({"encoder_out": frames, "decoder_out": out[:1]})["logits"]
 
+    def judge_encoder(self, encoder: Graph, call: Call, precision: Precision) -> Agreement:
+        """Compare a backend's encoder with eager's, on the labels of eager's joint network.
+
+        Its features are random, which is no speech: its frames count as synthetic.
+        """
+        eager = encoder.eager(torch.float32)
+        pairs, logits = [], []
+        for steps in encoder.cases().values():
+            got, expected = (
+                run_case(encoder.contract, side, steps, torch.float32) for side in (call, eager)
+            )
+            pairs += [(got[name], expected[name]) for name in got]
+            genuine = expected["encoder_out"].any(-1)
+            frames = [side["encoder_out"][genuine] for side in (got, expected)]
+            logits += [
+                (self._eager_logits(frames[0], out), self._eager_logits(frames[1], out))
+                for out in self.rollouts[0].eager["decoder_out"][:SOME]
+            ]
+        return _agreement(logits, pairs, SYNTHETIC, precision)
+
     def _compare(
         self,
         joint: Logits,
         outputs: Sequence[Tensor],
         precision: Precision,
-        pairs: Sequence[tuple[Tensor, Tensor]] = (),
+        pairs: Sequence[Pair] = (),
     ) -> Agreement:
-        """Compare logits; `pairs` of other outputs, got and eager, are measured for distance."""
-        tie = ROUNDING if precision == "fp32" else NEAR if self.kind == SYNTHETIC else 0.0
-        compared = agreed = 0
         logits = [
             (joint(frames, out), self._eager_logits(frames, eager))
             for rollout, found in zip(self.rollouts, outputs, strict=True)
@@ -179,22 +197,32 @@ class AgreementProof:
             )
             for frames in (rollout.frames_of(step),)
         ]
-        for got, eager in logits:
-            label, best = got.argmax(-1), eager.argmax(-1)
-            first, second = eager.topk(2).values.unbind(-1)
-            counts = (first - second >= tie * eager.abs().amax(-1)) & ((label > 0) | (best > 0))
-            compared += int(counts.sum())
-            agreed += int(((label == best) & counts).sum())
-        pairs = [*pairs, tuple(torch.cat(side) for side in zip(*logits, strict=True))]  # type: ignore[list-item]
-        return Agreement(
-            frames=self.kind,
-            compared=compared,
-            agreed=agreed,
-            distance=max(_distance(got, eager) for got, eager in pairs),
-            finite=all(bool(got.isfinite().all()) for got, _ in pairs),
-            required=REQUIRED[precision],
-            limit=LIMIT[precision],
-        )
+        return _agreement(logits, pairs, self.kind, precision)
+
+
+def _agreement(
+    logits: Sequence[Pair], pairs: Sequence[Pair], frames: str, precision: Precision
+) -> Agreement:
+    """Compare logits, got and eager; `pairs` of other outputs are measured for distance."""
+    tie = ROUNDING if precision == "fp32" else NEAR if frames == SYNTHETIC else 0.0
+    compared = agreed = 0
+    for got, eager in logits:
+        label, best = got.argmax(-1), eager.argmax(-1)
+        first, second = eager.topk(2).values.unbind(-1)
+        counts = (first - second >= tie * eager.abs().amax(-1)) & ((label > 0) | (best > 0))
+        compared += int(counts.sum())
+        agreed += int(((label == best) & counts).sum())
+    got, eager = (torch.cat(side) for side in zip(*logits, strict=True))
+    pairs = [*pairs, (got, eager)]
+    return Agreement(
+        frames=frames,
+        compared=compared,
+        agreed=agreed,
+        distance=max(_distance(got, eager) for got, eager in pairs),
+        finite=all(bool(got.isfinite().all()) for got, _ in pairs),
+        required=REQUIRED[precision],
+        limit=LIMIT[precision],
+    )
 
 
 _KINDS = (f"{RECORDED}/", f"{SYNTHETIC}/")

@@ -221,11 +221,14 @@ class _Gate:
         self, contract: GraphContract, precision: Precision, loaded: Mapping[str, LoadedGraph]
     ) -> Agreement | None:
         """Judge the labels that the loaded decoder and joint network prefer."""
-        if contract.kind not in ("decoder", "joint"):
+        if contract.kind in EXACT or (contract.kind == "encoder" and precision == "fp32"):
             return None
         if self.labels is None:
             decoder, joint = (self._graph(loaded[name].contract) for name in ("decoder", "joint"))
             self.labels = AgreementProof(decoder, joint, self.vectors)
+        if contract.kind == "encoder":
+            encoder = self._graph(contract)
+            return self.labels.judge_encoder(encoder, _call(loaded[contract.name]), precision)
         if self.judged[0] is not loaded:
             calls = _call(loaded["decoder"]), _call(loaded["joint"])
             self.judged = (loaded, self.labels.judge(*calls, precision))
