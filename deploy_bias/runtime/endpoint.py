@@ -1,4 +1,4 @@
-"""Where an utterance ends in audio that goes on: sherpa-onnx's rules and defaults. No torch here."""
+"""Where an utterance ends in audio that goes on, by sherpa-onnx's rules. No torch here."""
 
 from dataclasses import dataclass
 

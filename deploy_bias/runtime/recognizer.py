@@ -24,7 +24,7 @@ import numpy as np
 
 from deploy_bias.bundle import Bundle
 from deploy_bias.chunking import Chunking
-from deploy_bias.contract import EncoderModule, FrontendModule, Precision
+from deploy_bias.contract import FrontendModule, Precision
 from deploy_bias.errors import BundleError, ContractError, OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.encoder import Encoder
