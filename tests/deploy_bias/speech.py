@@ -45,30 +45,35 @@ def encoder_chunks(samples, milliseconds=640):
     pieces = espnet_chunks(
         CONFIG["frontend_conf"], chunking(milliseconds), milliseconds, samples, frontend, normalize
     )
-    encoder = _encoder()
-    encoder.reset_cache(LEFT_CONTEXT, torch.device("cpu"))
+    encoder().reset_cache(LEFT_CONTEXT, torch.device("cpu"))
     done, found = 0, []
     for features in pieces:
-        frames = encoder.chunk_forward(
-            torch.from_numpy(features)[None],
-            torch.tensor([len(features)]),
-            torch.tensor([done]),
-            LEFT_CONTEXT,
-        )[0].numpy()
+        frames = (
+            encoder()
+            .chunk_forward(
+                torch.from_numpy(features)[None],
+                torch.tensor([len(features)]),
+                torch.tensor([done]),
+                LEFT_CONTEXT,
+            )[0]
+            .numpy()
+        )
         done += len(frames)
         found.append((features, frames))
     return found
 
 
 @functools.cache
-def _encoder():
+def encoder():
+    """ESPnet's encoder."""
     state = torch.load(DIGITS / "valid.loss.best.pth", weights_only=True)
-    encoder = Encoder(CONFIG["frontend_conf"]["n_mels"], **CONFIG["encoder_conf"])
+    made = Encoder(CONFIG["frontend_conf"]["n_mels"], **CONFIG["encoder_conf"])
     own = {
         name.removeprefix("encoder."): tensor
         for name, tensor in state.items()
         if name.startswith("encoder.")
     }
-    encoder.load_state_dict(own, strict=True)
-    encoder.dynamic_chunk_training = False
-    return encoder.eval()
+    made.load_state_dict(own, strict=True)
+    # Or each call masks by a random chunk, in eval mode too. Speech2Text does the same.
+    made.dynamic_chunk_training = False
+    return made.eval()
