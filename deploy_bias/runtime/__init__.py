@@ -15,7 +15,8 @@ from deploy_bias.runtime.encoder import Encoder, EncoderStream
 from deploy_bias.runtime.endpoint import EndpointRules
 from deploy_bias.runtime.graph import Graph, load, open_file
 from deploy_bias.runtime.joint import Joint
-from deploy_bias.runtime.recognizer import Recognition, Recognizer, RecognizerStream
+from deploy_bias.runtime.recognizer import Recognition, Recognizer
+from deploy_bias.runtime.recognizer_stream import RecognizerStream
 from deploy_bias.runtime.search import Result, Search, open_search
 
 __all__ = [
