@@ -43,6 +43,14 @@ def digits_bundle(digits, tmp_path_factory) -> Bundle:
 
 
 @pytest.fixture(scope="session")
+def digits_bundle_320ms(digits, tmp_path_factory) -> Bundle:
+    """The shipped model with a decoding window of 320 ms, ONNX only."""
+    folder = tmp_path_factory.mktemp("bundles") / "digits-320ms"
+    export_bundle(digits, folder, backends_wanted=["onnx"], chunk_ms=320)
+    return Bundle(folder)
+
+
+@pytest.fixture(scope="session")
 def dynamic_bundle(tmp_path_factory) -> Bundle:
     """A small simple bias with a dynamic length, ONNX only."""
     folder = tmp_path_factory.mktemp("bundles") / "dynamic"

@@ -22,7 +22,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and native
 @contextmanager
 def stages(debug: bool) -> Iterator[Callable[[str], None]]:
     """Show each stage with its time; the exporters' and runtimes' own logs only with `debug`."""
-    with _quiet(debug) as screen, _progress(screen) as progress:
+    with quiet(debug) as screen, _progress(screen) as progress:
         running: list[Any] = []
 
         def finish() -> None:
@@ -54,7 +54,7 @@ def _progress(screen: Console) -> Progress:
 
 
 @contextmanager
-def _quiet(debug: bool) -> Iterator[Console]:
+def quiet(debug: bool) -> Iterator[Console]:
     """Catch file descriptor 2: ExecuTorch and torch write there past Python."""
     if debug:
         yield errors

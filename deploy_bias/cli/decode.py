@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -40,9 +40,7 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Decode encoder frames: the transducer's search over the decoder and the joint network."""
-    options = {} if beam_size is None else {"beam_size": beam_size}
-    if options and search is SearchName.greedy:
-        raise OptionError("--beam-size: the greedy search has no beam; add --search default.")
+    options = search_options(search, beam_size)
     frames = read_frames(encoder_out)
     opened = Bundle(bundle)
     with stages(debug) as progress:
@@ -75,6 +73,19 @@ def run(
     for result in results:
         table.add_row(f"{result.score:.3f}", tokens.text(result.labels))
     out.print(table)
+
+
+def search_options(search: SearchName, beam_size: int | None) -> dict[str, Any]:
+    """Return the options of a search that the command line gave.
+
+    Raises:
+        OptionError: the search has no beam.
+    """
+    if beam_size is None:
+        return {}
+    if search is SearchName.greedy:
+        raise OptionError("--beam-size: the greedy search has no beam; add --search default.")
+    return {"beam_size": beam_size}
 
 
 def read_frames(path: Path) -> np.ndarray:

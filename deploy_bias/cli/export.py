@@ -76,8 +76,8 @@ def run(
             output,
             config=config,
             checkpoint=checkpoint,
-            backends_wanted=_names(backend) or None,
-            precisions=_names(precision) or ("fp32",),
+            backends_wanted=names(backend) or None,
+            precisions=names(precision) or ("fp32",),
             query_length=query_length,
             key_length=key_length,
             context=context,
@@ -100,5 +100,6 @@ def run(
     )
 
 
-def _names(texts: list[str] | None) -> list[str]:
+def names(texts: list[str] | None) -> list[str]:
+    """Return the names of comma-separated options."""
     return [name.strip() for text in texts or [] for name in text.split(",") if name.strip()]

@@ -1,6 +1,8 @@
 """Run a bundle with numpy and one backend; torch is not needed for ONNX.
 
-from deploy_bias.runtime import Decoder, Joint, load, open_search
+from deploy_bias.runtime import Decoder, Joint, Recognizer, load, open_search
+
+print(Recognizer("digits-bundle").decode(samples, sample_rate).text)
 
 graphs = load("digits-bundle", backend="onnx")
 search = open_search("maes", Decoder(graphs["decoder"]), Joint(graphs["joint"]), beam_size=4)
@@ -9,14 +11,24 @@ print(search.results(nbest=3))
 """
 
 from deploy_bias.runtime.decoder import Decoder, State, Stream
+from deploy_bias.runtime.encoder import Encoder, EncoderStream
+from deploy_bias.runtime.endpoint import EndpointRules
 from deploy_bias.runtime.graph import Graph, load, open_file
 from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.recognizer import Recognition, Recognizer
+from deploy_bias.runtime.recognizer_stream import RecognizerStream
 from deploy_bias.runtime.search import Result, Search, open_search
 
 __all__ = [
     "Decoder",
+    "Encoder",
+    "EncoderStream",
+    "EndpointRules",
     "Graph",
     "Joint",
+    "Recognition",
+    "Recognizer",
+    "RecognizerStream",
     "Result",
     "Search",
     "State",

@@ -1,6 +1,7 @@
 """From labels to text."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from deploy_bias.bundle import Bundle
 from deploy_bias.errors import BundleError
@@ -30,6 +31,12 @@ class Tokens:
         # As ESPnet's tokenizers join them: pieces of words, characters, or words.
         self._pieces = any(token.startswith(WORD_START) for token in self._tokens)
         self._characters = SPACE in self._tokens
+        model = bundle.manifest.bpe_model
+        self._sentencepiece = (
+            None
+            if model is None
+            else _sentencepiece(bundle.read(model), str(bundle.folder / model.path))
+        )
 
     def __getitem__(self, label: int) -> str:
         return self._tokens[label]
@@ -40,8 +47,23 @@ class Tokens:
     def text(self, labels: Iterable[int]) -> str:
         """Return the text of labels."""
         tokens = [self._tokens[label] for label in labels]
+        if self._sentencepiece is not None:
+            return str(self._sentencepiece.DecodePieces(tokens))
         if self._pieces:
             return "".join(tokens).replace(WORD_START, " ").strip()
         if self._characters:
             return "".join(" " if token == SPACE else token for token in tokens)
         return " ".join(tokens)
+
+
+def _sentencepiece(model: bytes, where: str) -> Any:
+    """Load a model that joins pieces, or return None where sentencepiece is not installed."""
+    try:
+        import sentencepiece
+    except ImportError:
+        # Pieces can be joined without it; what it adds are bytes and its own normalisation.
+        return None
+    try:
+        return sentencepiece.SentencePieceProcessor(model_proto=model)
+    except RuntimeError as error:
+        raise BundleError(f"{where}: no sentencepiece model; export again.") from error

@@ -1,8 +1,11 @@
 """Labels become text as ESPnet's tokenizers make it."""
 
 import hashlib
+import io
+import sys
 
 import pytest
+import sentencepiece
 
 from deploy_bias.bundle import Bundle
 from deploy_bias.contract import File
@@ -41,6 +44,62 @@ def test_pieces_of_words(tokens):
 def test_characters(tokens):
     found = tokens("<blank>", "<space>", "a", "b")
     assert found.text([2, 3, 1, 2]) == "ab a"
+
+
+@pytest.fixture(scope="module")
+def bpe_model():
+    """A sentencepiece model that falls back to bytes."""
+    made = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["hello world", "hello there", "the word"] * 20),
+        model_writer=made,
+        vocab_size=300,
+        model_type="bpe",
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    return made.getvalue()
+
+
+@pytest.fixture
+def bpe_tokens(digits_bundle, bpe_model, monkeypatch):
+    """Make the tokens of a bundle with a sentencepiece model."""
+
+    def make(data=bpe_model):
+        processor = sentencepiece.SentencePieceProcessor(model_proto=bpe_model)
+        pieces = [processor.IdToPiece(i) for i in range(processor.GetPieceSize())]
+        lines = "".join(f"{piece} {number}\n" for number, piece in enumerate(pieces)).encode()
+        contents = {"tokens.txt": lines, "bpe.model": data}
+        described = {
+            path: File(path=path, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+            for path, content in contents.items()
+        }
+        bundle = Bundle(digits_bundle.folder)
+        bundle.manifest = bundle.manifest.model_copy(
+            update={"tokens": described["tokens.txt"], "bpe_model": described["bpe.model"]}
+        )
+        monkeypatch.setattr(bundle, "read", lambda file: contents[file.path])
+        return Tokens(bundle), processor
+
+    return make
+
+
+@pytest.mark.parametrize("text", ["hello world", "the é word", "", "hell o"])
+def test_sentencepiece_joins_its_own_pieces(bpe_tokens, text):
+    found, processor = bpe_tokens()
+    assert found.text(processor.EncodeAsIds(text)) == text
+
+
+def test_pieces_are_joined_without_sentencepiece_too(bpe_tokens, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    found, processor = bpe_tokens()
+    assert found.text(processor.EncodeAsIds("hello world")) == "hello world"
+
+
+def test_a_damaged_sentencepiece_model(bpe_tokens):
+    with pytest.raises(BundleError, match=r"bpe\.model: no sentencepiece model"):
+        bpe_tokens(b"nonsense")
 
 
 def test_a_bundle_of_biases_has_none(dynamic_bundle):

@@ -1,0 +1,250 @@
+"""deploy-bias evaluate."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from deploy_bias.bundle import Bundle
+from deploy_bias.cli.console import Debug, Json, out, print_json, stages
+from deploy_bias.cli.export import names
+from deploy_bias.cli.transcribe import transcribe
+from deploy_bias.contract import Manifest, Precision
+from deploy_bias.errors import BackendError, OptionError, SourceError
+from deploy_bias.runtime import Recognizer
+
+PERCENTILES = (50, 90, 99)
+
+
+def run(
+    bundle: Annotated[Path, typer.Argument(help="A folder that `deploy-bias export` wrote.")],
+    manifest: Annotated[
+        Path, typer.Argument(help="Lines of an audio file, a tab and the words that it says.")
+    ],
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="Comma-separated: torchscript, onnx, executorch. [default: all there]"),
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="Comma-separated: fp32, int8, int4. [default: all there]"),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the figures to this .png.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure word errors, speed and latency of each backend and precision on recordings."""
+    recordings = read_manifest(manifest)
+    opened = Bundle(bundle)
+    chosen = _choose(opened.manifest, names(backend), names(precision))
+    with stages(debug) as progress:
+        measured = []
+        for name, kind in chosen:
+            progress(f"recognise {len(recordings)} recordings on {name}, {kind}")
+            measured.append(_measure(opened, recordings, name, kind))
+        if plot is not None:
+            progress(f"draw {plot}")
+            _plot(measured, plot)
+    if as_json:
+        print_json({"bundle": str(bundle), "results": [result.content() for result in measured]})
+    else:
+        out.print(_table(measured))
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An audio file, and the words that it says."""
+
+    file: Path
+    words: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One backend and precision.
+
+    words: how many there are. seconds: of audio. computed: seconds that it took. latencies:
+    seconds that each decoding window took. texts: by recording.
+    """
+
+    backend: str
+    precision: Precision
+    words: int
+    substitutions: int
+    deletions: int
+    insertions: int
+    seconds: float
+    computed: float
+    latencies: tuple[float, ...]
+    texts: tuple[str, ...]
+
+    @property
+    def word_error_rate(self) -> float:
+        """Errors for each word that there is."""
+        return (self.substitutions + self.deletions + self.insertions) / self.words
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of computation for a second of audio."""
+        return self.computed / self.seconds
+
+    @property
+    def latency_ms(self) -> dict[str, float]:
+        """Percentiles of the milliseconds that a decoding window takes, by name."""
+        found = np.percentile(self.latencies, PERCENTILES) * 1000
+        return {f"p{p}": float(ms) for p, ms in zip(PERCENTILES, found, strict=True)}
+
+    def content(self) -> dict[str, Any]:
+        """Return it for a program."""
+        fields = ("backend", "precision", "word_error_rate", "words", "substitutions", "deletions")
+        more = ("insertions", "seconds", "real_time_factor", "latency_ms", "texts")
+        return {name: getattr(self, name) for name in (*fields, *more)}
+
+
+def read_manifest(path: Path) -> list[Recording]:
+    """Read lines of a file, relative to the manifest's folder, a tab, and its words.
+
+    Further columns are not looked at.
+
+    Raises:
+        SourceError: the manifest is missing, no text or empty, or a line lacks a file or words.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file; expected lines of a file, a tab and its words.")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path}: not UTF-8 text ({error}).") from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        file, words = (*(column.strip() for column in line.split("\t")), "")[:2]
+        if not file or not words:
+            raise SourceError(f"{path}: line {number}: expected a file, a tab and its words.")
+        found.append(Recording(path.parent / file, words))
+    if not found:
+        raise SourceError(f"{path}: empty; expected lines of a file, a tab and its words.")
+    return found
+
+
+def _choose(
+    manifest: Manifest, backends: Sequence[str], precisions: Sequence[str]
+) -> list[tuple[str, Precision]]:
+    """Return what the bundle has of the backends and precisions asked for."""
+    there = [(name, kind) for name in manifest.backends for kind in manifest.precisions(name)]
+    for asked, has in ((backends, {n for n, _ in there}), (precisions, {k for _, k in there})):
+        absent = [name for name in asked if name not in has]
+        if absent:
+            raise BackendError(
+                f"the bundle has no artifact for {absent[0]!r}, it has {', '.join(sorted(has))}."
+            )
+    chosen = [
+        (name, kind)
+        for name, kind in there
+        if name in (backends or [name]) and kind in (precisions or [kind])
+    ]
+    if not chosen:
+        raise BackendError(
+            f"the bundle has no {', '.join(precisions)} for {', '.join(backends)}; it has "
+            f"{', '.join(f'{name} {kind}' for name, kind in there)}."
+        )
+    return chosen
+
+
+def _measure(
+    bundle: Bundle, recordings: Sequence[Recording], backend: str, precision: Precision
+) -> Measured:
+    try:
+        import jiwer
+    except ImportError as error:
+        raise BackendError(
+            "evaluate needs jiwer, which is not installed: pip install 'deploy-bias[evaluate]'."
+        ) from error
+    recognizer = Recognizer(bundle, backend, precision=precision)
+    # A runtime's first calls prepare it, and are not what a stream waits for.
+    recognizer.decode(np.zeros(3 * recognizer.sample_rate, np.float32), recognizer.sample_rate)
+    latencies: list[float] = []
+    found = [
+        transcribe(recognizer, recording.file, latencies=latencies) for recording in recordings
+    ]
+    if not sum(transcript.seconds for transcript in found):
+        raise SourceError("the recordings of the manifest hold no audio at all.")
+    texts = [transcript.recognition.text for transcript in found]
+    counted = jiwer.process_words([recording.words for recording in recordings], texts)
+    return Measured(
+        backend,
+        precision,
+        words=counted.hits + counted.substitutions + counted.deletions,
+        substitutions=counted.substitutions,
+        deletions=counted.deletions,
+        insertions=counted.insertions,
+        seconds=sum(transcript.seconds for transcript in found),
+        computed=sum(transcript.computed for transcript in found),
+        latencies=tuple(latencies),
+        texts=tuple(texts),
+    )
+
+
+def _table(measured: Sequence[Measured]) -> Table:
+    first = measured[0]
+    table = Table(
+        title=f"Recognition of {first.words} words, {first.seconds:.1f} s of audio",
+        caption="WER: word error rate by substitutions, deletions and insertions; RTF: seconds for "
+        "a second of audio; latency: ms for a decoding window",
+    )
+    for heading in ("backend", "precision"):
+        table.add_column(heading)
+    for heading in ("WER", "S", "D", "I", "RTF", *first.latency_ms):
+        table.add_column(heading, justify="right")
+    for result in measured:
+        table.add_row(
+            result.backend,
+            result.precision,
+            f"{100 * result.word_error_rate:.1f}%",
+            *(str(n) for n in (result.substitutions, result.deletions, result.insertions)),
+            f"{result.real_time_factor:.3f}",
+            *(f"{ms:.1f}" for ms in result.latency_ms.values()),
+        )
+    return table
+
+
+def _plot(measured: Sequence[Measured], path: Path) -> None:
+    """Draw word errors, real-time factor and latencies side by side."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise BackendError(
+            "--plot needs matplotlib, which is not installed: pip install 'deploy-bias[evaluate]'."
+        ) from error
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (words, speed, wait) = pyplot.subplots(1, 3, figsize=(12, 4), layout="constrained")
+    if path.suffix[1:] not in figure.canvas.get_supported_filetypes():
+        raise OptionError(f"--plot: {path}: cannot draw to {path.suffix!r}; end it in .png.")
+    labels = [f"{result.backend}\n{result.precision}" for result in measured]
+    places = np.arange(len(measured))
+    below = np.zeros(len(measured))
+    for kind in ("substitutions", "deletions", "insertions"):
+        share = np.array([100 * getattr(result, kind) / result.words for result in measured])
+        words.bar(places, share, 0.6, below, label=kind)
+        below += share
+    words.set(title="word errors", ylabel="% of the words")
+    words.legend()
+    speed.bar(places, [result.real_time_factor for result in measured], 0.6)
+    speed.set(title="real-time factor", ylabel="seconds for a second of audio")
+    for number, name in enumerate(measured[0].latency_ms):
+        heights = [result.latency_ms[name] for result in measured]
+        wait.bar(places + (number - 1) * 0.25, heights, 0.25, label=name)
+    wait.set(title="latency", ylabel="ms for a decoding window")
+    wait.legend()
+    for axes in (words, speed, wait):
+        axes.set_xticks(places, labels)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)

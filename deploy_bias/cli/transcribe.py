@@ -1,0 +1,227 @@
+"""deploy-bias transcribe."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from deploy_bias.cli.audio import Block, microphone_blocks, read_blocks
+from deploy_bias.cli.console import Debug, Json, errors, out, print_json, quiet, stages
+from deploy_bias.cli.decode import SearchName, search_options
+from deploy_bias.contract import Precision
+from deploy_bias.errors import ContractError, DeployBiasError, OptionError, SourceError
+from deploy_bias.runtime import Recognition, Recognizer
+
+Show = Callable[[Recognition], None]
+
+
+def run(
+    bundle: Annotated[Path, typer.Argument(help="A folder that `deploy-bias export` wrote.")],
+    audio: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Audio files: wav, flac, mp3, ...; any rate, any channels."),
+    ] = None,
+    backend: Annotated[str, typer.Option(help="onnx, executorch or torchscript.")] = "onnx",
+    precision: Annotated[Precision, typer.Option(help="Of the linear layers' weights.")] = "fp32",
+    search: Annotated[
+        SearchName, typer.Option(help="greedy, or a beam search of ESPnet: default, maes.")
+    ] = SearchName.greedy,
+    beam_size: Annotated[
+        int | None, typer.Option(help="Hypotheses of a beam search. [default: 5]")
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Show the text as the audio plays, in its own time.")
+    ] = False,
+    microphone: Annotated[
+        bool, typer.Option("--microphone", help="Listen until Ctrl-C; a line for each utterance.")
+    ] = False,
+    lead_in: Annotated[
+        int, typer.Option(help="Milliseconds of silence before the first sample.", min=0)
+    ] = 0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Recognise speech, from audio files or a microphone."""
+    files = audio or []
+    if microphone == bool(files):
+        raise OptionError("name audio files or --microphone, one of the two.")
+    if as_json and (stream or microphone):
+        raise OptionError("--json prints final results of files; leave out --stream, --microphone.")
+    options = search_options(search, beam_size)
+    found: list[Transcript | Failure] = []
+    with stages(debug) as progress:
+        progress(f"load {bundle} on {backend}")
+        recognizer = Recognizer(
+            bundle,
+            backend,
+            search.value,
+            precision=precision,
+            lead_in=lead_in / 1000,
+            **options,
+        )
+        if not stream:
+            for path in files:
+                progress(f"transcribe {path}")
+                found.append(_attempt(recognizer, path))
+    if microphone:
+        with quiet(debug):
+            _listen(recognizer, microphone_blocks())
+    elif stream:
+        with quiet(debug):
+            found = [_play(recognizer, path) for path in files]
+    elif as_json:
+        about = {"bundle": str(bundle), "backend": backend, "precision": precision}
+        print_json({**about, "results": [outcome.content() for outcome in found]})
+    else:
+        _print(found)
+    failures = [outcome for outcome in found if isinstance(outcome, Failure)]
+    for failure in failures:
+        errors.print(f"error: {failure.error}", markup=False, highlight=False, soft_wrap=True)
+    if failures:
+        raise typer.Exit(2)
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was recognised. seconds: of audio. computed: seconds that it took, without waiting."""
+
+    file: Path
+    recognition: Recognition
+    seconds: float
+    computed: float
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """Seconds of computation for a second of audio; None if there was no audio."""
+        return self.computed / self.seconds if self.seconds else None
+
+    def content(self) -> dict[str, Any]:
+        """Return it for a program."""
+        times = {"seconds": self.seconds, "real_time_factor": self.real_time_factor}
+        return {"file": str(self.file), **asdict(self.recognition), **times}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be recognised."""
+
+    file: Path
+    error: str
+
+    def content(self) -> dict[str, Any]:
+        """Return it for a program."""
+        return {"file": str(self.file), "error": self.error}
+
+
+def transcribe(
+    recognizer: Recognizer,
+    path: Path,
+    *,
+    show: Show | None = None,
+    latencies: list[float] | None = None,
+) -> Transcript:
+    """Recognise a file as one utterance.
+
+    Args:
+        recognizer: of a bundle.
+        path: an audio file.
+        show: is given each result that more audio has changed, in the time of the audio.
+        latencies: the seconds that each decoding window takes are added here.
+
+    Raises:
+        SourceError: the file is missing, no audio or damaged, or holds NaN or infinity.
+        BackendError: a package that reads or resamples is not installed.
+    """
+    seconds = computed = 0.0
+    begun = time.perf_counter()
+    with recognizer.create_stream() as stream:
+        blocks = read_blocks(path)
+        while True:
+            block = next(blocks, None)
+            start = time.perf_counter()
+            if block is None:
+                stream.input_finished()
+            else:
+                seconds += block.seconds
+                try:
+                    stream.accept_waveform(block.sample_rate, block.samples)
+                except ContractError as error:
+                    raise SourceError(f"{path}, at {seconds:.1f} s: {error}") from error
+            while recognizer.is_ready(stream):
+                before = time.perf_counter()
+                recognizer.decode_stream(stream)
+                if latencies is not None:
+                    latencies.append(time.perf_counter() - before)
+            computed += time.perf_counter() - start
+            if show is not None:
+                show(recognizer.get_result(stream))
+                time.sleep(max(0.0, begun + seconds - time.perf_counter()))
+            if block is None:
+                return Transcript(path, recognizer.get_result(stream), seconds, computed)
+
+
+def _attempt(recognizer: Recognizer, path: Path) -> Transcript | Failure:
+    try:
+        return transcribe(recognizer, path)
+    except DeployBiasError as error:
+        return Failure(path, str(error))
+
+
+def _play(recognizer: Recognizer, path: Path) -> Transcript | Failure:
+    """Show the text of a file as it grows."""
+    out.rule(Text(path.name))
+    try:
+        with Live(console=out, transient=True) as live:
+            found = transcribe(recognizer, path, show=lambda r: live.update(Text(r.text)))
+    except DeployBiasError as error:
+        return Failure(path, str(error))
+    out.print(Text(found.recognition.text))
+    out.print(f"{found.seconds:.1f} s of audio, real-time factor {_factor(found)}")
+    return found
+
+
+def _listen(recognizer: Recognizer, blocks: Iterable[Block]) -> None:
+    """Show what a microphone hears, a line for each utterance, until Ctrl-C."""
+    try:
+        with recognizer.create_stream() as stream, Live(console=out, transient=True) as live:
+            for number, block in enumerate(blocks):
+                if not number:
+                    live.console.print("listening; Ctrl-C ends")
+                stream.accept_waveform(block.sample_rate, block.samples)
+                while recognizer.is_ready(stream):
+                    recognizer.decode_stream(stream)
+                text = Text(recognizer.get_result(stream).text)
+                live.update(text)
+                if recognizer.is_endpoint(stream):
+                    if text:
+                        live.console.print(text)
+                    live.update(Text())
+                    recognizer.reset(stream)
+    except KeyboardInterrupt:
+        out.print("done")
+
+
+def _print(found: Iterable[Transcript | Failure]) -> None:
+    table = Table()
+    table.add_column("audio", overflow="fold")
+    for heading in ("seconds", "real-time factor"):
+        table.add_column(heading, justify="right")
+    table.add_column("text", overflow="fold")
+    for outcome in found:
+        if isinstance(outcome, Transcript):
+            text = Text(outcome.recognition.text)
+            seconds = f"{outcome.seconds:.1f}"
+            table.add_row(Text(outcome.file.name), seconds, _factor(outcome), text)
+    if table.rows:
+        out.print(table)
+
+
+def _factor(found: Transcript) -> str:
+    factor = found.real_time_factor
+    return "-" if factor is None else f"{factor:.3f}"
