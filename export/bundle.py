@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from safetensors.numpy import save
 from torch import Tensor
@@ -137,7 +138,7 @@ def export_bundle(
             source=found.info,
             weights=_write(folder, "weights.safetensors", weights),
             vectors=_write(folder, "vectors.safetensors", vectors),
-            tokens=_write_tokens(folder, found.transducer),
+            **_write_tokens(folder, found.transducer),
             artifacts=tuple(artifacts),
         )
         text = manifest.model_dump_json(indent=1) + "\n"
@@ -246,12 +247,22 @@ def _vectors(graphs: Sequence[Graph], transducer: Transducer | None) -> dict[str
     return vectors
 
 
-def _write_tokens(folder: Path, transducer: Transducer | None) -> File | None:
-    """Write tokens.txt as the field has it: a token and its number in each line."""
+def _write_tokens(folder: Path, transducer: Transducer | None) -> dict[str, Any]:
+    """Write tokens.txt as the field has it: a token and its number in each line.
+
+    Returns:
+        The fields of the manifest about tokens.
+    """
     if transducer is None:
-        return None
+        return {}
     lines = [f"{token} {number}\n" for number, token in enumerate(transducer.tokens)]
-    return _write(folder, "tokens.txt", "".join(lines).encode())
+    model = transducer.bpe_model
+    known = transducer.token_type in ("bpe", "char", "word")
+    return {
+        "tokens": _write(folder, "tokens.txt", "".join(lines).encode()),
+        "token_type": transducer.token_type if known else None,
+        "bpe_model": None if model is None else _write(folder, "bpe.model", model),
+    }
 
 
 def _write(folder: Path, path: str, data: bytes) -> File:

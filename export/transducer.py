@@ -31,6 +31,8 @@ class Transducer:
     joint: JointNetwork
     joint_options: dict[str, Any]
     tokens: tuple[str, ...]
+    token_type: str | None
+    bpe_model: bytes | None
     frames: dict[str, Tensor]
 
     def weights(self) -> dict[str, Tensor]:
@@ -84,8 +86,25 @@ def read_transducer(
         joint=build_joint(joint_options, state, where),
         joint_options=joint_options,
         tokens=tuple(str(token) for token in tokens),
+        token_type=config.get("token_type"),
+        bpe_model=_read_bpe_model(config.get("bpemodel"), folder),
         frames=read_frames(folder, state, joint_options["encoder_size"]),
     )
+
+
+def _read_bpe_model(path: str | None, folder: Path) -> bytes | None:
+    """Read the sentencepiece model, if it is found.
+
+    A recipe names it relative to its own folder, two above the experiment's. Without it pieces
+    are joined where words start, so it may be missing.
+    """
+    if path is None:
+        return None
+    for place in (folder, folder.parent.parent, Path()):
+        for name in (path, Path(path).name):
+            if (place / name).is_file():
+                return (place / name).read_bytes()
+    return None
 
 
 def build_decoder(options: dict[str, Any], state: Mapping[str, Tensor], where: str) -> MEGADecoder:

@@ -29,8 +29,9 @@ class Tokens:
         lines = bundle.read(file).decode().removesuffix("\n").split("\n")
         self._tokens = [line.rpartition(" ")[0] for line in lines]
         # As ESPnet's tokenizers join them: pieces of words, characters, or words.
-        self._pieces = any(token.startswith(WORD_START) for token in self._tokens)
-        self._characters = SPACE in self._tokens
+        kind = bundle.manifest.token_type
+        self._pieces = kind == "bpe" or any(t.startswith(WORD_START) for t in self._tokens)
+        self._characters = kind == "char" or SPACE in self._tokens
         model = bundle.manifest.bpe_model
         self._sentencepiece = (
             None

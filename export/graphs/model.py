@@ -99,12 +99,11 @@ def model_graphs(
         start=start,  # type: ignore[arg-type]
     )
     joint = JointModule(type="JointNetwork", weights=JOINT, options=transducer.joint_options)
+    speech: list[Graph] = []
+    if source.speech is not None and streams:
+        speech = _speech_graphs(source.speech, chunk_ms, left_context)
     return [
-        *(
-            _speech_graphs(source.speech, chunk_ms, left_context)
-            if source.speech and streams
-            else []
-        ),
+        *speech,
         *graphs,
         decoder_graph(decoder, module, batch),
         joint_graph(transducer.joint, joint, batch),
@@ -183,16 +182,25 @@ def bundle_graph(contract: GraphContract, weights: Mapping[str, Tensor], where: 
         return BiasGraph(build_bias_module(module, weights, where), contract)
     if isinstance(module, DecoderModule):
         return DecoderGraph(build_decoder(module.options, weights, where), contract)
-    if isinstance(module, FrontendModule):
-        normalize = build_normalize(module.normalize, module.normalize_options, weights, where)
-        frontend = build_frontend(module.options, weights, where)
-        if contract.kind == "offline_frontend":
-            return OfflineGraph(WholeFrontend(frontend, normalize), contract)
-        assert not isinstance(normalize, UtteranceMVN)
-        return FrontendGraph(frontend, normalize, contract)
+    if isinstance(module, JointModule):
+        return JointGraph(build_joint(module.options, weights, where), contract)
+    return _speech_graph(contract, module, weights, where)
+
+
+def _speech_graph(
+    contract: GraphContract,
+    module: FrontendModule | EncoderModule,
+    weights: Mapping[str, Tensor],
+    where: str,
+) -> Graph:
     if isinstance(module, EncoderModule):
         encoder = build_encoder_of(module.options, weights, where)
         if contract.kind == "offline_encoder":
             return OfflineGraph(WholeEncoder(encoder), contract)
         return EncoderGraph(encoder, contract)
-    return JointGraph(build_joint(module.options, weights, where), contract)
+    normalize = build_normalize(module.normalize, module.normalize_options, weights, where)
+    frontend = build_frontend(module.options, weights, where)
+    if contract.kind == "offline_frontend":
+        return OfflineGraph(WholeFrontend(frontend, normalize), contract)
+    assert not isinstance(normalize, UtteranceMVN)
+    return FrontendGraph(frontend, normalize, contract)
