@@ -9,6 +9,7 @@ first tenth.
 """
 
 import argparse
+import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ GROWTH_MB = 5.0
 def resident_mb() -> float:
     """Resident memory of this process now, by Linux."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 1e6
+    return pages * resource.getpagesize() / 1e6
 
 
 def audio(seed: int) -> Iterator[np.ndarray]:
