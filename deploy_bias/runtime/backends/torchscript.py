@@ -22,7 +22,8 @@ class _TorchScriptSession:
         import torch
 
         # A TorchScript file is one graph, so its name chooses nothing.
-        with torch.inference_mode():
+        # The optimiser compiles in the first calls, for seconds, and gains little after.
+        with torch.inference_mode(), torch.jit.optimized_execution(False):
             outputs = self._module(*[torch.from_numpy(x) for x in inputs])
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         return [output.numpy() for output in outputs]
