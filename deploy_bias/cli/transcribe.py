@@ -148,11 +148,11 @@ def transcribe(
             if block is None:
                 stream.input_finished()
             else:
-                seconds += block.seconds
                 try:
                     stream.accept_waveform(block.sample_rate, block.samples)
                 except ContractError as error:
-                    raise SourceError(f"{path}, at {seconds:.1f} s: {error}") from error
+                    raise SourceError(f"{path}, from {seconds:.1f} s on: {error}") from error
+                seconds += block.seconds
             while recognizer.is_ready(stream):
                 before = time.perf_counter()
                 recognizer.decode_stream(stream)

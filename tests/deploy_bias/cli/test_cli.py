@@ -17,21 +17,6 @@ COMMAND = str(Path(sys.executable).with_name("deploy-bias"))
 
 
 @pytest.fixture
-def run(monkeypatch, capfd):
-    """Run the command in this process; return exit status, stdout and stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["deploy-bias", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        written = capfd.readouterr()
-        return stop.value.code or 0, written.out, written.err
-
-    return call
-
-
-@pytest.fixture
 def copy(digits_bundle, tmp_path):
     shutil.copytree(digits_bundle.folder, tmp_path / "copy")
     return tmp_path / "copy"

@@ -1,0 +1,91 @@
+"""Hours of audio through one stream: memory and time must stay what they are after minutes.
+
+    python -m benchmarks.soak BUNDLE [--hours 10] [--backend onnx] [--search greedy]
+
+Feeds the shipped recordings in random order, with random pauses, as fast as they are decoded, and
+prints resident memory and the time of a decoding window for each hour of audio. An endpoint begins
+a new utterance, as an application would. Exit status 1 if memory grew by more than 5 MB after the
+first tenth.
+"""
+
+import argparse
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from rich.console import Console
+from rich.table import Table
+
+from deploy_bias.runtime import Recognizer
+
+RATE = 8000
+GROWTH_MB = 5.0
+
+
+def resident_mb() -> float:
+    """Resident memory of this process now, by Linux."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def audio(seed: int) -> Iterator[np.ndarray]:
+    """Recordings and pauses without end."""
+    random = np.random.default_rng(seed)
+    folder = Path(str(files("deploy_bias"))) / "data/digits/wavs"
+    recordings = [soundfile.read(path, dtype="float32")[0] for path in sorted(folder.glob("*.wav"))]
+    while True:
+        yield recordings[random.integers(len(recordings))]
+        pause = random.normal(0, 1e-4, int(RATE * random.uniform(0.2, 3.0)))
+        yield pause.astype(np.float32)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--hours", type=float, default=10.0)
+    parser.add_argument("--backend", default="onnx")
+    parser.add_argument("--search", default="greedy")
+    options = parser.parse_args()
+    recognizer = Recognizer(options.bundle, options.backend, options.search)
+    # Ten rows, of an hour each by default.
+    every = options.hours * 3600 / 10
+    table = Table(title=f"{options.hours:g} hours on {options.backend}, {options.search}")
+    for heading in ("hours", "MB resident", "ms a window, p50", "p99", "utterances", "RTF"):
+        table.add_column(heading, justify="right")
+    measured: list[float] = []
+    latencies: list[float] = []
+    utterances, seconds, row_began = 0, 0.0, time.perf_counter()
+    with recognizer.create_stream() as stream:
+        for samples in audio(seed=0):
+            stream.accept_waveform(RATE, samples)
+            seconds += samples.size / RATE
+            while recognizer.is_ready(stream):
+                begun = time.perf_counter()
+                recognizer.decode_stream(stream)
+                latencies.append(time.perf_counter() - begun)
+                if recognizer.is_endpoint(stream):
+                    utterances += bool(recognizer.get_result(stream).text)
+                    recognizer.reset(stream)
+            if seconds >= every * (len(measured) + 1):
+                measured.append(resident_mb())
+                p50, p99 = np.percentile(latencies, (50, 99)) * 1000
+                factor = (time.perf_counter() - row_began) / every
+                cells = (seconds / 3600, measured[-1], p50, p99)
+                table.add_row(*(f"{cell:.2f}" for cell in cells), str(utterances), f"{factor:.4f}")
+                latencies.clear()
+                row_began = time.perf_counter()
+            if len(measured) == 10:
+                break
+    Console().print(table)
+    growth = max(measured[1:]) - measured[0]
+    print(f"memory after the first tenth: {growth:+.2f} MB at most")
+    return int(growth > GROWTH_MB)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

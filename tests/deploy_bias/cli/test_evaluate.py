@@ -1,0 +1,100 @@
+"""`evaluate`: word errors, speed and latency of each backend and precision."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.deploy_bias.frontends import DIGITS
+from tests.deploy_bias.speech import NAMES, samples_of
+
+MANIFEST = DIGITS / "wavs" / "TRANSCRIPTS.tsv"
+
+
+def test_the_shipped_recordings(run, digits_bundle, tmp_path):
+    plot = tmp_path / "new" / "evaluation.png"
+    status, out, err = run("evaluate", digits_bundle.folder, MANIFEST, "--json", "--plot", plot)
+    assert status == 0
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+    results = json.loads(out)["results"]
+    assert {result["backend"] for result in results} == {"onnx", "executorch", "torchscript"}
+    # "three" is heard as "two eight" twice, a "two" is added, and "four four five" is "five oh".
+    for found in results:
+        assert found["precision"] == "fp32"
+        assert found["words"] == 39
+        assert (found["substitutions"], found["deletions"], found["insertions"]) == (4, 1, 3)
+        assert found["word_error_rate"] == pytest.approx(8 / 39)
+        assert found["seconds"] == pytest.approx(sum(samples_of(n).size for n in NAMES) / 8000)
+        assert found["texts"] == results[0]["texts"]
+        assert 0 < found["real_time_factor"] < 10
+        ms = found["latency_ms"]
+        assert 0 < ms["p50"] <= ms["p90"] <= ms["p99"]
+    assert "recognise 8 recordings on onnx, fp32" in err
+
+
+def test_side_by_side_in_a_table(run, digits_bundle):
+    options = ["--backend", "onnx, torchscript", "--precision", "fp32"]
+    status, out, _ = run("evaluate", digits_bundle.folder, MANIFEST, *options)
+    assert status == 0
+    assert out.count("20.5%") == 2
+    assert "executorch" not in out
+    assert "39 words" in out
+
+
+def test_a_manifest_of_two_columns(run, digits_bundle, tmp_path):
+    soundfile.write(tmp_path / "a.wav", samples_of("digits_55"), 8000)
+    manifest = tmp_path / "manifest.tsv"
+    manifest.write_text("a.wav\tfive five\n\n")
+    options = ["--backend", "onnx", "--json"]
+    _, out, _ = run("evaluate", digits_bundle.folder, manifest, *options)
+    (found,) = json.loads(out)["results"]
+    assert found["word_error_rate"] == 0
+    assert found["texts"] == ["five five"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file; expected lines of a file"),
+        (b"", "empty; expected lines of a file"),
+        (b"\xff\xfe\t", "not UTF-8 text"),
+        (b"none.wav\tone\nnone.wav\t \n", "line 2: expected a file, a tab and its words"),
+        (b"none.wav one\n", "line 1: expected a file, a tab and its words"),
+        (b"nowhere.wav\tone\n", "nowhere.wav: no such file"),
+        (b"none.wav\tone\n", "hold no audio at all"),
+    ],
+)
+def test_manifests_that_are_refused(run, digits_bundle, tmp_path, content, message):
+    soundfile.write(tmp_path / "none.wav", np.zeros(0, np.float32), 8000)
+    manifest = tmp_path / "manifest.tsv"
+    if content is not None:
+        manifest.write_bytes(content)
+    status, _, err = run("evaluate", digits_bundle.folder, manifest, "--backend", "onnx")
+    assert status == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--backend", "tflite"], "no artifact for 'tflite'"),
+        (["--precision", "int4"], "no artifact for 'int4', it has fp32"),
+        (["--backend", "onnx", "--plot", "x.xyz"], "end it in .png"),
+    ],
+)
+def test_options_that_are_refused(run, digits_bundle, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run("evaluate", digits_bundle.folder, MANIFEST, *options)
+    assert status == 2
+    assert message in err
+    assert not any(tmp_path.iterdir())
+
+
+def test_without_jiwer(run, digits_bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jiwer", None)
+    status, _, err = run("evaluate", digits_bundle.folder, MANIFEST)
+    assert status == 2
+    assert "pip install 'deploy-bias[evaluate]'" in err

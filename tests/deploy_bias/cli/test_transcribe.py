@@ -1,0 +1,242 @@
+"""`transcribe`: any audio to text, and what is no audio to one line of error."""
+
+import json
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from tests.deploy_bias.frontends import DIGITS
+from tests.deploy_bias.speech import RATE, samples_of
+
+WAVS = DIGITS / "wavs"
+PROMPT = samples_of("prompts_0")
+TEXT = "oh seven seven one four four"
+
+
+def transcribed(out):
+    return [result.get("text") for result in json.loads(out)["results"]]
+
+
+def test_files(run, digits_bundle):
+    status, out, err = run(
+        "transcribe", digits_bundle.folder, WAVS / "prompts_0.wav", WAVS / "digits_55.wav"
+    )
+    assert status == 0
+    assert TEXT in out
+    assert "five five" in out
+    assert "transcribe" in err
+
+
+def test_json(run, digits_bundle):
+    status, out, _ = run("transcribe", digits_bundle.folder, WAVS / "prompts_0.wav", "--json")
+    (found,) = json.loads(out)["results"]
+    assert status == 0
+    assert found["text"] == TEXT
+    assert found["tokens"] == TEXT.split()
+    assert len(found["timestamps"]) == len(found["labels"]) == 6
+    assert found["is_final"]
+    assert found["seconds"] == pytest.approx(PROMPT.size / RATE)
+    assert 0 < found["real_time_factor"] < 10
+
+
+@pytest.mark.parametrize("backend", ["executorch", "torchscript"])
+def test_backends_and_searches(run, digits_bundle, backend):
+    options = ["--backend", backend, "--search", "maes", "--beam-size", 3, "--json"]
+    _, out, _ = run("transcribe", digits_bundle.folder, WAVS / "prompts_0.wav", *options)
+    assert transcribed(out) == [TEXT]
+
+
+def test_lead_in(run, digits_bundle):
+    """The first word of prompts_3 starts at once, and ESPnet's streaming drops a frame there."""
+    arguments = ["transcribe", digits_bundle.folder, WAVS / "prompts_3.wav", "--json"]
+    assert transcribed(run(*arguments)[1]) == ["two eight five five one"]
+    assert transcribed(run(*arguments, "--lead-in", 300)[1]) == ["three five five one"]
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_formats_rates_and_channels(run, digits_bundle, tmp_path, ending, rate):
+    samples = soxr.resample(samples_of("digits_55"), RATE, rate)
+    for name, audio in (("mono", samples), ("stereo", np.stack([samples, samples], 1))):
+        path = tmp_path / f"{name}.{ending}"
+        soundfile.write(path, audio, rate)
+        _, out, _ = run("transcribe", digits_bundle.folder, path, "--json")
+        assert transcribed(out) == ["five five"]
+
+
+def test_channels_are_averaged(run, digits_bundle, tmp_path):
+    noise = np.random.default_rng(0).normal(0, 0.1, PROMPT.size)
+    path = tmp_path / "stereo.wav"
+    soundfile.write(path, np.stack([PROMPT + noise, PROMPT - noise], 1), RATE, subtype="FLOAT")
+    assert transcribed(run("transcribe", digits_bundle.folder, path, "--json")[1]) == [TEXT]
+
+
+def test_stream_shows_the_text_in_the_time_of_the_audio(run, digits_bundle, tmp_path):
+    path = tmp_path / "short.wav"
+    soundfile.write(path, samples_of("digits_55")[: RATE * 2], RATE)
+    begun = time.perf_counter()
+    status, out, _ = run("transcribe", digits_bundle.folder, path, "--stream")
+    assert status == 0
+    assert time.perf_counter() - begun >= 2.0
+    assert "five five" in out
+    assert "2.0 s of audio, real-time factor 0." in out
+
+
+class TestBadAudio:
+    """A line for each, the other files still run, and the exit status tells."""
+
+    @pytest.fixture
+    def audio(self, tmp_path):
+        nan = PROMPT.copy()
+        nan[9000] = np.nan
+        for name, samples in {
+            "none": PROMPT[:0],
+            "one": PROMPT[:1],
+            "clipped": np.clip(PROMPT * 50, -1, 1),
+            "nan": nan,
+            "good": PROMPT,
+        }.items():
+            soundfile.write(tmp_path / f"{name}.wav", samples, RATE, subtype="FLOAT")
+        whole = (WAVS / "prompts_0.wav").read_bytes()
+        (tmp_path / "truncated.wav").write_bytes(whole[: len(whole) // 2])
+        (tmp_path / "header.wav").write_bytes(whole[:30])
+        (tmp_path / "empty.wav").write_bytes(b"")
+        (tmp_path / "text.wav").write_text("no audio")
+        (tmp_path / "folder.wav").mkdir()
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("missing", "no such file; expected an audio file"),
+            ("folder", "a folder; expected an audio file"),
+            ("empty", "cannot be read as audio"),
+            ("text", "cannot be read as audio"),
+            ("header", "cannot be read as audio"),
+            ("nan", "from 1.1 s on: sample 200 of 800 is nan"),
+        ],
+    )
+    def test_is_an_error_and_the_others_run(self, run, digits_bundle, audio, name, message):
+        wrong, good = audio / f"{name}.wav", audio / "good.wav"
+        status, out, err = run("transcribe", digits_bundle.folder, wrong, good)
+        assert status == 2
+        assert TEXT in " ".join(out.split())
+        (line,) = [line for line in err.splitlines() if line.startswith("error:")]
+        assert str(wrong) in line
+        assert message in line
+        status, out, _ = run("transcribe", digits_bundle.folder, wrong, good, "--json")
+        assert status == 2
+        assert transcribed(out) == [None, TEXT]
+        assert message in json.loads(out)["results"][0]["error"]
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [("none", ""), ("one", ""), ("truncated", "oh seven seven"), ("clipped", None)],
+    )
+    def test_is_a_text(self, run, digits_bundle, audio, name, text):
+        path = audio / f"{name}.wav"
+        status, out, _ = run("transcribe", digits_bundle.folder, path, "--json")
+        assert status == 0
+        (found,) = transcribed(out)
+        assert text in (None, found)
+        assert run("transcribe", digits_bundle.folder, path)[0] == 0
+
+    def test_while_it_plays(self, run, digits_bundle, audio):
+        arguments = [audio / "text.wav", audio / "one.wav"]
+        status, out, err = run("transcribe", digits_bundle.folder, *arguments, "--stream")
+        assert status == 2
+        assert "real-time factor" in out
+        assert "cannot be read as audio" in err
+
+
+class TestMicrophone:
+    class Device:
+        """sounddevice, with a recording for a microphone."""
+
+        class PortAudioError(Exception):
+            pass
+
+        def __init__(self, samples, rate):
+            self.samples, self.rate = samples, rate
+
+        def query_devices(self, kind):
+            assert kind == "input"
+            return {"default_samplerate": float(self.rate)}
+
+        def InputStream(self, samplerate, channels, dtype):
+            assert (samplerate, channels, dtype) == (self.rate, 1, "float32")
+            return self
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def read(self, count):
+            if not self.samples.size:
+                raise KeyboardInterrupt
+            read, self.samples = self.samples[:count], self.samples[count:]
+            return read[:, None], False
+
+    def test_a_line_for_each_utterance(self, run, digits_bundle, monkeypatch):
+        pause = np.zeros(3 * RATE, np.float32)
+        said = np.concatenate([samples_of("digits_55"), pause, PROMPT, pause])
+        device = self.Device(soxr.resample(said, RATE, 16000), 16000)
+        monkeypatch.setitem(sys.modules, "sounddevice", device)
+        status, out, _ = run("transcribe", digits_bundle.folder, "--microphone", "--lead-in", 300)
+        assert status == 0
+        assert out.splitlines() == ["listening; Ctrl-C ends", "five five", TEXT, "done"]
+
+    def test_without_a_device(self, run, digits_bundle, monkeypatch):
+        device = self.Device(PROMPT, RATE)
+
+        def none(kind):
+            raise device.PortAudioError("Error querying device -1")
+
+        device.query_devices = none
+        monkeypatch.setitem(sys.modules, "sounddevice", device)
+        status, _, err = run("transcribe", digits_bundle.folder, "--microphone")
+        assert status == 2
+        assert "no input device can be opened (Error querying device -1)" in err
+
+    def test_without_sounddevice(self, run, digits_bundle, monkeypatch):
+        monkeypatch.setitem(sys.modules, "sounddevice", None)
+        status, _, err = run("transcribe", digits_bundle.folder, "--microphone")
+        assert status == 2
+        assert "pip install 'deploy-bias[microphone]'" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name audio files or --microphone"),
+        (["{wav}", "--microphone"], "name audio files or --microphone"),
+        (["{wav}", "--json", "--stream"], "leave out --stream"),
+        (["{wav}", "--beam-size", "3"], "the greedy search has no beam"),
+        (["{wav}", "--backend", "tflite"], "no artifact for backend 'tflite'"),
+        (["{wav}", "--precision", "int4"], "in precision 'int4'"),
+        (["{wav}", "--precision", "int5"], "Invalid value for '--precision'"),
+        (["{wav}", "--lead-in", "-1"], "Invalid value for '--lead-in'"),
+        (["{wav}", "--lead-in", "60000"], "lead_in must be 0 to 60 seconds"),
+    ],
+)
+def test_what_cannot_be_done(run, digits_bundle, arguments, message):
+    wav = WAVS / "prompts_0.wav"
+    status, _, err = run(
+        "transcribe", digits_bundle.folder, *[a.format(wav=wav) for a in arguments]
+    )
+    assert status == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_without_soundfile(run, digits_bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    status, _, err = run("transcribe", digits_bundle.folder, WAVS / "prompts_0.wav")
+    assert status == 2
+    assert "pip install 'deploy-bias[audio]'" in err
