@@ -13,7 +13,6 @@ from deploy_bias.bundle import PARITY, Bundle
 from deploy_bias.cli.console import Debug, Json, out, print_json, stages
 
 if TYPE_CHECKING:
-    from export.agreement import Agreement
     from export.parity import GraphResult, Report
 
 
@@ -40,41 +39,35 @@ def run(
 
 
 def parity_table(report: Report) -> Table:
-    """Return one row a graph and backend, and under each failure what failed."""
-    caption = "errors are distances to float64; joint argmax: the label preferred is eager's"
-    table = Table(title="Parity with eager", caption=caption)
-    for heading in ("graph", "backend", "precision"):
-        table.add_column(heading)
-    for heading in ("cases", "abs error, worst case", "over eager's own", "joint argmax"):
+    """Return one row a graph, backend and precision, and under each failure what failed."""
+    table = Table(
+        title="Parity with eager",
+        caption="error: distance to float64; quantised: to eager, by its root mean square\n"
+        "joint argmax: how often the label preferred is eager's",
+    )
+    for heading in ("graph", "backend"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("cases", "error, worst", "over eager's", "joint argmax"):
         table.add_column(heading, justify="right")
     table.add_column("verdict")
     for result in report.results:
-        worst = result.worst
-        verdict = "[green]pass[/]" if result.passed else "[bold red]FAIL[/]"
-        ratio = "-" if worst is None else f"{worst.error_by_eager:.2f}"
+        worst, agreement = result.worst, result.agreement
         table.add_row(
             result.graph,
-            result.backend,
-            result.precision,
+            f"{result.backend} {result.precision}",
             str(len(result.cases) or "-"),
             _error(result),
-            ratio,
-            _share(result.agreement),
-            verdict,
+            "-" if worst is None else f"{worst.error_by_eager:.2f}",
+            # Cut and not rounded: 100 % means all.
+            "-" if agreement is None else f"{int(agreement.share * 1e4) / 100:.2f}%",
+            "[green]pass[/]" if result.passed else "[bold red]FAIL[/]",
         )
         if not result.passed:
-            table.add_row(*[""] * 7, f"[red]{result.why}[/]")
+            table.add_row(*[""] * 6, f"[red]{result.why}[/]")
     return table
 
 
 def _error(result: GraphResult) -> str:
     if result.worst is not None:
         return f"{result.worst.error:.1e}"
-    return "-" if result.agreement is None else f"{result.agreement.distance:.1%} rms"
-
-
-def _share(agreement: Agreement | None) -> str:
-    if agreement is None:
-        return "-"
-    # Cut and not rounded: 100 % means all.
-    return f"{int(agreement.share * 1e4) / 100:.2f} % of {agreement.compared:,}"
+    return "-" if result.agreement is None else f"{result.agreement.distance:.1%}"
