@@ -100,8 +100,8 @@ class Recognizer:
         if missing:
             raise BundleError(
                 f"{bundle.folder}: has no graph {' and no graph '.join(missing)}, so no speech can "
-                "be recognised; export an experiment whose config.yaml has the frontend and the "
-                "encoder."
+                "be recognised in a stream; export an experiment whose config.yaml has the "
+                "frontend and the encoder, without --offline."
             )
         self.tokens = Tokens(bundle)
         self.encoder = Encoder(graphs["encoder"])
