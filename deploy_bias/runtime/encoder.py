@@ -24,9 +24,9 @@ class Encoder:
 
     def __init__(self, graph: Graph) -> None:
         module = graph.contract.module
-        if not isinstance(module, EncoderModule):
+        if graph.contract.kind != "encoder" or not isinstance(module, EncoderModule):
             raise ContractError(
-                f"graph {graph.contract.name!r} is no encoder; take graphs['encoder'] of "
+                f"graph {graph.contract.name!r} is no streaming encoder; take graphs['encoder'] of "
                 "deploy_bias.runtime.load."
             )
         self.graph = graph

@@ -100,8 +100,8 @@ class Recognizer:
         if missing:
             raise BundleError(
                 f"{bundle.folder}: has no graph {' and no graph '.join(missing)}, so no speech can "
-                "be recognised; export an experiment whose config.yaml has the frontend and the "
-                "encoder."
+                "be recognised in a stream; export an experiment whose config.yaml has the "
+                "frontend and the encoder, without --offline."
             )
         self.tokens = Tokens(bundle)
         self.encoder = Encoder(graphs["encoder"])
@@ -117,7 +117,7 @@ class Recognizer:
         self.sample_rate = module.fs
         self.window_seconds = module.decoding_window / module.fs
         self.frame_seconds = self.encoder.module.stride * module.hop_length / module.fs
-        self.lead_in = round(lead_in * module.fs)
+        self.lead_in_samples = round(lead_in * module.fs)
         self._search, self._search_options = search, search_options
         self.open_search().close()  # so that an error in its options shows here
 

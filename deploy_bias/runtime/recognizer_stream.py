@@ -33,7 +33,7 @@ class RecognizerStream:
         frames = recognizer.frontend.contract.outputs[0].shape[1]
         assert isinstance(frames, int)
         self.samples = SampleStream(
-            recognizer.sample_rate, chunking.decoding_window, recognizer.lead_in
+            recognizer.sample_rate, chunking.decoding_window, recognizer.lead_in_samples
         )
         self.search = recognizer.open_search()
         self.is_final = False
@@ -122,4 +122,4 @@ class RecognizerStream:
         middle = first + (module.stride + module.offset - 1) / 2
         for frame in range(1, encoder_frames + 1):
             sample = (middle + frame * module.stride) * chunking.hop_length
-            self.times.append((sample - recognizer.lead_in) / recognizer.sample_rate)
+            self.times.append((sample - recognizer.lead_in_samples) / recognizer.sample_rate)

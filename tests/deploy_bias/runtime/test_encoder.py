@@ -135,8 +135,14 @@ class TestWhatIsRefused:
             stream.accept(noise())
 
     def test_another_graph(self, digits_bundle):
-        with pytest.raises(ContractError, match="graph 'joint' is no encoder"):
-            Encoder(load(digits_bundle)["joint"])
+        graphs = load(digits_bundle)
+        with pytest.raises(ContractError, match="graph 'joint' is no streaming encoder"):
+            Encoder(graphs["joint"])
+        graphs["encoder"].contract = graphs["encoder"].contract.model_copy(
+            update={"name": "offline_encoder", "kind": "offline_encoder", "state": ()}
+        )
+        with pytest.raises(ContractError, match="graph 'offline_encoder' is no streaming encoder"):
+            Encoder(graphs["encoder"])
 
 
 def test_needs_no_torch(digits_bundle):
