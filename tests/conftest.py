@@ -1,5 +1,6 @@
-"""Shared models and bundles. A bundle costs seconds, so each is exported once a worker."""
+"""Shared models and bundles. A bundle costs seconds, so each is exported once."""
 
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 from espnet2.asr_transducer.decoder.mega_decoder import MEGADecoder
 from espnet2.asr_transducer.decoder.modules.mega import positional_bias as espnet
 from espnet2.asr_transducer.joint_network import JointNetwork
+from filelock import FileLock
 from hypothesis import settings
 
 from deploy_bias import RelativePositionBias, RotaryRelativePositionBias
@@ -35,19 +37,30 @@ def digits() -> Path:
 
 
 @pytest.fixture(scope="session")
-def digits_bundle(digits, tmp_path_factory) -> Bundle:
-    """The shipped model on all backends. Tests that change files copy it first."""
-    folder = tmp_path_factory.mktemp("bundles") / "digits"
-    export_bundle(digits, folder)
-    return Bundle(folder)
+def shared(tmp_path_factory):
+    """Export a bundle for all workers: the first that asks does it, the others wait."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name: str, source: Path, **options) -> Bundle:
+        with FileLock(folder / f"{name}.lock"):
+            if not (folder / name).exists():
+                export_bundle(source, folder / name, **options)
+        return Bundle(folder / name)
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def digits_bundle_320ms(digits, tmp_path_factory) -> Bundle:
+def digits_bundle(digits, shared) -> Bundle:
+    """The shipped model on all backends. Tests that change files copy it first."""
+    return shared("digits", digits)
+
+
+@pytest.fixture(scope="session")
+def digits_bundle_320ms(digits, shared) -> Bundle:
     """The shipped model with a decoding window of 320 ms, ONNX only."""
-    folder = tmp_path_factory.mktemp("bundles") / "digits-320ms"
-    export_bundle(digits, folder, backends_wanted=["onnx"], chunk_ms=320)
-    return Bundle(folder)
+    return shared("digits-320ms", digits, backends_wanted=["onnx"], chunk_ms=320)
 
 
 @pytest.fixture(scope="session")

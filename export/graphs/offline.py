@@ -84,7 +84,7 @@ class OfflineGraph(Graph):
         return call
 
     def cases(self) -> dict[str, list[Step]]:
-        """Return noise of several lengths and levels, and silence."""
+        """Return noise of several lengths and levels, and with silence."""
         least = self._length.minimum
         name = self.contract.inputs[0].name
         noise = {
@@ -92,7 +92,8 @@ class OfflineGraph(Graph):
             "short": self._noise(2 * least + 1),
             "long": self._noise(20 * least + 7),
             "loud": 10 * self._noise(5 * least),
-            "silence": 0 * self._noise(5 * least),
+            # Not silence alone: less its own mean it is nothing but rounding.
+            "half of it silence": self._noise(8 * least) * self._first_half(8 * least),
         }
         return {case: [Step({name: tensor})] for case, tensor in noise.items()}
 
@@ -101,6 +102,10 @@ class OfflineGraph(Graph):
         length = self.contract.inputs[0].shape[1]
         assert isinstance(length, DynamicSize)
         return length
+
+    def _first_half(self, length: int) -> Tensor:
+        half = (torch.arange(length) < length // 2).float()
+        return half.view(1, length, *[1] * (len(self.contract.inputs[0].shape) - 2))
 
     def _noise(self, length: int) -> Tensor:
         generator = torch.Generator().manual_seed(SEED + length)

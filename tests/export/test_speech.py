@@ -77,7 +77,7 @@ def test_what_is_not_supported_is_named(parts, change, message):
 def test_missing_or_bad_weights_are_named(parts):
     config, state = parts
     name = "encoder.encoders.blocks.0.self_att.linear_q.weight"
-    with pytest.raises(SourceError, match="linear_q.weight"):
+    with pytest.raises(SourceError, match=r"linear_q\.weight"):
         read_speech(config, {k: v for k, v in state.items() if k != name}, "here")
     with pytest.raises(SourceError, match="expected finite values"):
         read_speech(config, state | {name: state[name] * torch.inf}, "here")
@@ -135,7 +135,7 @@ class TestOffline:
 
     def test_a_model_that_cannot_stream_is_told_of_it(self, changed, tmp_path):
         folder = changed(normalize="utterance_mvn", normalize_conf={})
-        with pytest.raises(OptionError, match="needs the whole utterance.*--offline"):
+        with pytest.raises(OptionError, match=r"needs the whole utterance\..*--offline"):
             export_bundle(folder, tmp_path / "b", backends_wanted=["onnx"])
         export_bundle(folder, tmp_path / "b", backends_wanted=["onnx"], offline=True)
         assert "offline_frontend" in load(Bundle(tmp_path / "b"))

@@ -105,6 +105,9 @@ def test_the_eager_reference_is_espnets_inference(experiment, options):
         context=None,
         batch=1,
         start="espnet",
+        chunk_ms=640,
+        left_context=32,
+        streams=True,
         dynamic=False,
     )
     (graph,) = [graph for graph in graphs if graph.contract.name == "decoder"]
@@ -137,6 +140,9 @@ def test_hypotheses_of_a_batch_have_labels_of_their_own(experiment):
         context=None,
         batch=1,
         start="clean",
+        chunk_ms=640,
+        left_context=32,
+        streams=True,
         dynamic=False,
     )[2].contract.module
     graph = decoder_graph(transducer.decoder, module, 3)
