@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bias_eager, bias_graph, decoder_step
+from benchmarks import bias_eager, bias_graph, decoder_step, streaming
 from benchmarks.timing import Row
 
-BENCHMARKS = (bias_eager, bias_graph, decoder_step)
+BENCHMARKS = (bias_eager, bias_graph, decoder_step, streaming)
 
 
 def main(

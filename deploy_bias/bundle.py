@@ -94,7 +94,7 @@ class Bundle:
             )
             raise BackendError(
                 f"{self.folder}: no artifact for backend {backend!r} in precision {precision!r}; "
-                f"it has {has}. Export with --backend {backend} --precision {precision}."
+                f"it has {has}. Take one of these, or export again with what is missing."
             )
         return found
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from deploy_bias.bundle import Bundle
 from deploy_bias.cli.console import Debug, Json, out, print_json, stages
+from deploy_bias.contract import Precision
 from deploy_bias.errors import OptionError, SourceError
 from deploy_bias.runtime import Decoder, Joint, load, open_search
 from deploy_bias.runtime.tokens import Tokens
@@ -29,6 +30,7 @@ def run(
         Path, typer.Argument(help="Encoder frames of one utterance: a .npy, float32 (frames, E).")
     ],
     backend: Annotated[str, typer.Option(help="onnx, executorch or torchscript.")] = "onnx",
+    precision: Annotated[Precision, typer.Option(help="Of the linear layers' weights.")] = "fp32",
     search: Annotated[
         SearchName, typer.Option(help="greedy, or a beam search of ESPnet: default, maes.")
     ] = SearchName.greedy,
@@ -46,7 +48,7 @@ def run(
     with stages(debug) as progress:
         progress(f"load {bundle} on {backend}")
         tokens = Tokens(opened)
-        graphs = load(opened, backend)
+        graphs = load(opened, backend, precision)
         found = open_search(
             search.value, Decoder(graphs["decoder"]), Joint(graphs["joint"]), **options
         )
@@ -100,7 +102,7 @@ def read_frames(path: Path) -> np.ndarray:
         frames = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise SourceError(
-            f"{path}: not a .npy file ({error}); write one with numpy.save."
+            f"{path}: not a .npy file of numbers; write one with numpy.save."
         ) from error
     if not isinstance(frames, np.ndarray) or frames.ndim != 2 or frames.dtype.kind != "f":
         came = f"{frames.dtype} {frames.shape}" if isinstance(frames, np.ndarray) else "an archive"

@@ -26,6 +26,11 @@ class Decoder:
     """
 
     def __init__(self, graph: Graph) -> None:
+        if not isinstance(graph, Graph):
+            raise ContractError(
+                f"expected a graph, got {type(graph).__name__}; take graphs['decoder'] of "
+                "deploy_bias.runtime.load."
+            )
         module = graph.contract.module
         if not isinstance(module, DecoderModule):
             raise ContractError(

@@ -8,14 +8,23 @@ import numpy as np
 from deploy_bias.bundle import Bundle, parse_label
 from deploy_bias.contract import DynamicSize, GraphContract, Label, Precision, TensorSpec
 from deploy_bias.errors import BundleError, ContractError
-from deploy_bias.runtime.backends import Session, backends, open_session
+from deploy_bias.runtime.backends import Session, backends, open_session, require
 
 
 class Graph:
-    """One graph of a bundle, on one backend. Call it with its inputs by name."""
+    """One graph of a bundle, on one backend. Call it with its inputs by name.
 
-    def __init__(self, contract: GraphContract, session: Session) -> None:
+    Args:
+        contract: what it takes and gives.
+        session: what runs it.
+        weights_sha256: of the weights that it was made of; graphs of one model share it.
+    """
+
+    def __init__(
+        self, contract: GraphContract, session: Session, weights_sha256: str | None = None
+    ) -> None:
         self.contract = contract
+        self.weights_sha256 = weights_sha256
         self._session = session
 
     def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -61,12 +70,15 @@ def load(
         BackendError: the backend is unknown, not installed, or has no artifact of that precision
             here.
     """
+    require(backend)
     bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
     graphs: dict[str, Graph] = {}
     for artifact in bundle.artifacts(backend, precision):
         session = open_session(backend, bundle.read(artifact), str(bundle.folder / artifact.path))
         bundle.check_label(artifact, session.label)
-        graphs |= {contract.name: Graph(contract, session) for contract in artifact.graphs}
+        weights = bundle.manifest.weights.sha256
+        for contract in artifact.graphs:
+            graphs[contract.name] = Graph(contract, session, weights)
     return graphs
 
 

@@ -61,6 +61,9 @@ class Joint:
 
         Returns:
             (n, V) float64.
+
+        Raises:
+            ContractError: a logit is NaN or infinite.
         """
         logits = np.concatenate(
             [
@@ -68,6 +71,11 @@ class Joint:
                 for first in range(0, len(decoder_outs), self.batch)
             ]
         ).astype(np.float64)
+        if not np.isfinite(logits).all():
+            raise ContractError(
+                "the joint network makes NaN or infinity of an encoder frame; its largest value is "
+                f"{np.abs(frame).max():.3g}: look for what is wrong in its audio or features."
+            )
         logits -= logits.max(axis=1, keepdims=True)
         logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
         return logits

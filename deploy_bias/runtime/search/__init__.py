@@ -4,6 +4,8 @@
 BeamSearchTransducer, with its names, defaults and results.
 """
 
+import inspect
+
 from deploy_bias.errors import OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
@@ -27,10 +29,13 @@ def open_search(name: str, decoder: Decoder, joint: Joint, **options: float) -> 
     """
     if name not in SEARCHES:
         raise OptionError(f"search {name!r} is unknown; choose from {', '.join(SEARCHES)}.")
-    try:
-        return SEARCHES[name](decoder, joint, **options)
-    except TypeError as error:
-        raise OptionError(f"search {name!r}: {error}.") from error
+    known = list(inspect.signature(SEARCHES[name]).parameters)[2:]
+    if unknown := sorted(options.keys() - set(known)):
+        raise OptionError(
+            f"search {name!r} has no option {', '.join(unknown)}; it has "
+            f"{', '.join(known) or 'none'}."
+        )
+    return SEARCHES[name](decoder, joint, **options)
 
 
 __all__ = [

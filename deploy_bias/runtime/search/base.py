@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deploy_bias.errors import ContractError
+from deploy_bias.errors import ContractError, OptionError
 from deploy_bias.runtime.decoder import Decoder, State
 from deploy_bias.runtime.joint import Joint
 
@@ -84,11 +84,9 @@ class Search(ABC):
     """
 
     def __init__(self, decoder: Decoder, joint: Joint) -> None:
-        if joint.decoder_size != decoder.output_size or joint.vocab_size != decoder.vocab_size:
+        if joint.graph.weights_sha256 != decoder.graph.weights_sha256:
             raise ContractError(
-                f"the decoder gives {decoder.output_size} values for {decoder.vocab_size} labels, "
-                f"the joint network takes {joint.decoder_size} for {joint.vocab_size}; take both "
-                "from one bundle."
+                "the decoder and the joint network are of two models; take both from one bundle."
             )
         self._joint = joint
         self._stream = decoder.stream()
@@ -110,17 +108,28 @@ class Search(ABC):
             encoder_out: the next encoder frames (T, E) float32; T may be 0.
 
         Raises:
-            ContractError: another shape or dtype, NaN or infinity in a frame, or the search is
-                closed. Nothing is changed then.
+            ContractError: another shape or dtype, NaN or infinity in a frame or in what the joint
+                network makes of it, or the search is closed. Nothing is changed then.
         """
         self._stream.check_open()
         self._joint.check(encoder_out)
-        for frame in encoder_out:
-            self._hypotheses = self._advance(frame, self._hypotheses)
-            self._frame += 1
+        hypotheses, first = self._hypotheses, self._frame
+        try:
+            for frame in encoder_out:
+                hypotheses = self._advance(frame, hypotheses)
+                self._frame += 1
+        except ContractError:
+            self._frame = first
+            raise
+        self._hypotheses = hypotheses
 
     def results(self, nbest: int = 1) -> list[Result]:
-        """Return the best hypotheses so far, the best one first."""
+        """Return the best hypotheses so far, the best one first; `nbest` of them at most.
+
+        Raises:
+            OptionError: `nbest` is no positive int.
+        """
+        check_whole("nbest", nbest, 1)
         found = sorted(self._hypotheses, key=self._rank, reverse=True)
         return [Result(h.prefix.labels, h.score, h.frames) for h in found[:nbest]]
 
@@ -150,3 +159,9 @@ class Search(ABC):
             )
             for prefix, out, state in zip(new, outs, states, strict=True):
                 prefix.decoder_out, prefix.state = out, state
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise an OptionError unless an option is an int, `least` or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise OptionError(f"{name} must be an int, {least} or more, got {value!r}.")

@@ -5,7 +5,7 @@ import numpy as np
 from deploy_bias.errors import OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
-from deploy_bias.runtime.search.base import BLANK, Hypothesis, Search
+from deploy_bias.runtime.search.base import BLANK, Hypothesis, Search, check_whole
 
 MOST_STEPS = 100
 
@@ -26,7 +26,8 @@ class BeamSearch(Search):
     def __init__(
         self, decoder: Decoder, joint: Joint, *, beam_size: int = 5, score_norm: bool = False
     ) -> None:
-        if not 1 <= beam_size <= decoder.vocab_size:
+        check_whole("beam_size", beam_size, 1)
+        if beam_size > decoder.vocab_size:
             raise OptionError(
                 f"beam_size must be 1 to {decoder.vocab_size}, the number of labels, "
                 f"got {beam_size}."

@@ -7,7 +7,7 @@ import numpy as np
 from deploy_bias.errors import OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
-from deploy_bias.runtime.search.base import BLANK, Hypothesis
+from deploy_bias.runtime.search.base import BLANK, Hypothesis, check_whole
 from deploy_bias.runtime.search.default import BeamSearch, top
 
 
@@ -45,16 +45,16 @@ class MaesSearch(BeamSearch):
         expansion_gamma: float = 2.3,
         expansion_beta: int = 2,
     ) -> None:
-        if expansion_beta < 0 or beam_size + expansion_beta > decoder.vocab_size:
+        check_whole("beam_size", beam_size, 1)
+        check_whole("expansion_beta", expansion_beta, 0)
+        check_whole("nstep", nstep, 1)
+        if beam_size + expansion_beta > decoder.vocab_size:
             raise OptionError(
                 "beam_size + expansion_beta must be at most the number of labels, "
                 f"{decoder.vocab_size}, got {beam_size} + {expansion_beta}."
             )
-        if nstep < 1 or not expansion_gamma >= 0:
-            raise OptionError(
-                "nstep must be 1 or more and expansion_gamma 0 or more, "
-                f"got {nstep} and {expansion_gamma}."
-            )
+        if not isinstance(expansion_gamma, int | float) or not expansion_gamma >= 0:
+            raise OptionError(f"expansion_gamma must be 0 or more, got {expansion_gamma!r}.")
         self._nstep = nstep
         self._gamma = expansion_gamma
         self._candidates = beam_size + expansion_beta

@@ -508,8 +508,12 @@ class TestWhatIsRefused:
         [
             ({"search": "beam"}, OptionError, "choose from greedy"),
             ({"beam_size": 3}, OptionError, "beam_size"),
-            ({"search": "maes", "beam_size": 0}, OptionError, "must be 1 to"),
-            ({"backend": "tflite"}, BackendError, "no artifact for backend 'tflite'"),
+            (
+                {"search": "maes", "beam_size": 0},
+                OptionError,
+                "beam_size must be an int, 1 or more",
+            ),
+            ({"backend": "tflite"}, BackendError, "backend 'tflite' is unknown"),
             ({"precision": "int4"}, BackendError, "in precision 'int4'"),
             ({"lead_in": -1.0}, OptionError, "lead_in must be 0 to 60"),
             ({"lead_in": float("nan")}, OptionError, "lead_in must be 0 to 60"),

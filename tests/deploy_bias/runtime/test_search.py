@@ -194,6 +194,28 @@ class TestWhatIsRefused:
             open_greedy.accept(wrong)
         assert open_greedy.results() == before
 
+    def test_frames_that_overflow(self, experiment, tmp_path):
+        folder, _ = experiment()
+        export_bundle(folder, tmp_path / "bundle", backends_wanted=["onnx"])
+        graphs = load(tmp_path / "bundle")
+        parts = Decoder(graphs["decoder"]), Joint(graphs["joint"])
+        huge = np.full((2, 12), 3e38, np.float32)
+        for name in ("greedy", "default", "maes"):
+            found = open_search(name, *parts)
+            found.accept(frames(2, 12))
+            before = found.results()
+            run = parts[1].graph.run
+            parts[1].graph.run = lambda inputs, run=run: [np.full_like(run(inputs)[0], np.nan)]
+            with pytest.raises(ContractError, match="makes NaN or infinity of an encoder frame"):
+                found.accept(huge)
+            parts[1].graph.run = run
+            assert found.results() == before
+
+    @pytest.mark.parametrize("nbest", [0, -1, 1.5, True])
+    def test_how_many_results(self, open_greedy, nbest):
+        with pytest.raises(OptionError, match="nbest must be an int, 1 or more"):
+            open_greedy.results(nbest)
+
     def test_a_closed_search(self, open_greedy):
         open_greedy.close()
         for use in (open_greedy.reset, lambda: open_greedy.accept(frames(1))):
@@ -205,10 +227,12 @@ class TestWhatIsRefused:
         [
             ("beam", {}, "choose from greedy, default, maes"),
             ("greedy", {"beam_size": 2}, "beam_size"),
-            ("default", {"beam_size": 0}, "beam_size must be 1 to 14"),
+            ("default", {"beam_size": 0}, "beam_size must be an int, 1 or more, got 0"),
+            ("default", {"beam_size": 2.5}, "beam_size must be an int"),
+            ("maes", {"expansion_gamma": "x"}, "expansion_gamma must be 0 or more"),
             ("default", {"beam_size": 15}, "beam_size must be 1 to 14"),
             ("maes", {"beam_size": 13}, "13 \\+ 2"),
-            ("maes", {"nstep": 0}, "nstep must be 1 or more"),
+            ("maes", {"nstep": 0}, "nstep must be an int, 1 or more, got 0"),
         ],
     )
     def test_options(self, digits_bundle, name, options, message):
