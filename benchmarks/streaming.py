@@ -72,7 +72,7 @@ def rows() -> list[Row]:
                     bundle, backend, "default", precision=precision, beam_size=1
                 )
                 candidates[f"{backend} {precision}"] = lambda r=recognizer: r.decode(samples, FS)
-        seconds = time_in_turn(candidates, rounds=5)
+        seconds = time_in_turn(candidates, rounds=3)
     factors = {name: ms / 1e3 / SECONDS for name, ms in medians(seconds).items()}
     found = []
     for name in list(candidates)[1:]:
