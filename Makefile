@@ -4,7 +4,7 @@ BIN := .venv/bin
 # tests, lint and types in the venv that this file makes; pip takes a CPU wheel of torch if
 # its settings (find-links, index) offer one, because 2.13.0+cpu satisfies the pin.
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench clean node
 setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
@@ -21,11 +21,22 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: setup
+test: setup node
 	$(BIN)/pytest
+
+# onnxruntime-node reads our ONNX test data sets; without it those tests are skipped. No install
+# scripts: its own would download CUDA libraries.
+NODE := tests/export/node
+node:
+	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory $(NODE)/node_modules/.ready; \
+	else echo "npm is not installed: the tests with onnxruntime-node will be skipped"; fi
+
+$(NODE)/node_modules/.ready: $(NODE)/package-lock.json
+	cd $(NODE) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
 
 bench: setup
 	$(BIN)/python -m benchmarks --output benchmarks/results
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo $(NODE)/node_modules

@@ -118,6 +118,13 @@ def test_inspect_plot(run, digits_bundle, tmp_path):
     assert (tmp_path / "new" / "bias.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_testdata(run, digits_bundle, tmp_path):
+    status, out, _ = run("testdata", digits_bundle.folder, "-o", tmp_path / "t")
+    assert status == 0
+    assert "model.bpte, test_frontend/model.onnx" in out.replace("\n", "")
+    assert (tmp_path / "t" / "test_decoder" / "test_data_set_4" / "output_3.pb").is_file()
+
+
 @pytest.mark.parametrize("backend", ["onnx", "executorch", "torchscript"])
 def test_decode(run, digits, digits_bundle, backend):
     frames = digits / "encoder_out" / "prompts_0.npy"
