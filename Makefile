@@ -4,7 +4,7 @@ BIN := .venv/bin
 # tests, lint and types in the venv that this file makes; pip takes a CPU wheel of torch if
 # its settings (find-links, index) offer one, because 2.13.0+cpu satisfies the pin.
 
-.PHONY: setup demo test lint bench clean node
+.PHONY: setup demo test lint bench clean node parity-arm64
 setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
@@ -35,8 +35,15 @@ $(NODE)/node_modules/.ready: $(NODE)/package-lock.json
 	cd $(NODE) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
 
+# The same on an emulated 64-bit Arm processor; a job of its own, on Debian.
+parity-arm64: setup
+	tests/arm64/root.sh .arm64 $(BIN)/python
+	$(BIN)/deploy-bias export deploy_bias/data/digits --output .arm64/digits \
+		--backend onnx,executorch --precision fp32,int8,int4
+	$(BIN)/python -m tests.arm64 .arm64/digits .arm64
+
 bench: setup
 	$(BIN)/python -m benchmarks --output benchmarks/results
 
 clean:
-	rm -rf .venv demo $(NODE)/node_modules
+	rm -rf .venv .arm64 demo $(NODE)/node_modules
