@@ -7,8 +7,8 @@ folder=$(realpath -m "${1:?the folder to make}")
 pip=${2:?a Python that has pip}
 here=$(dirname "$(realpath "$0")")
 root=$folder/root
-python=3.13                                 # of trixie
-executorch=executorch-numpy-runtime==1.4.0  # without torch; it embeds ExecuTorch 1.3.1
+python=3.13                                   # of trixie
+executorch="executorch-numpy-runtime==1.4.0"  # without torch; it embeds ExecuTorch 1.3.1
 
 stamp=$(cat "$0" "$here/../../constraints.txt" | sha256sum)
 [ "$(cat "$folder/ready" 2> /dev/null)" = "$stamp" ] && exit 0
@@ -16,7 +16,8 @@ rm -rf "$folder"
 mkdir -p "$folder"/apt/{lists,cache}/partial "$folder/wheels" "$root/opt/site" "$root/proc"
 
 # An apt of its own, with the archive that this machine's apt has.
-archive=$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' | awk '$1 == "Debian" { print $2; exit }')
+archive=$(apt-get indextargets --format "\$(ORIGIN) \$(REPO_URI)" |
+  awk '$1 == "Debian" { print $2; exit }')
 if [ -z "$archive" ]; then
   echo "no Debian archive in apt's lists: run apt-get update, on a Debian machine" >&2
   exit 2
@@ -34,7 +35,7 @@ Dir::Etc::sourcelist "$folder/apt/sources.list";
 Dir::Etc::sourceparts "/dev/null";
 Dir::Etc::preferencesparts "/dev/null";
 END
-signed=signed-by=/usr/share/keyrings/debian-archive-keyring.gpg
+signed="signed-by=/usr/share/keyrings/debian-archive-keyring.gpg"
 cat > "$folder/apt/sources.list" << END
 deb [arch=arm64 $signed] $archive trixie main
 deb [arch=$host $signed] $archive bookworm main
