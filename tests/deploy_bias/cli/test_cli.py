@@ -12,7 +12,7 @@ import pytest
 
 from deploy_bias import cli
 from export import Mismatch, Report
-from export.parity import GraphResult
+from export.results import GraphResult
 
 COMMAND = str(Path(sys.executable).with_name("deploy-bias"))
 
