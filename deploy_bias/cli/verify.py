@@ -13,7 +13,7 @@ from deploy_bias.bundle import PARITY, Bundle
 from deploy_bias.cli.console import Debug, Json, out, print_json, stages
 
 if TYPE_CHECKING:
-    from export.parity import GraphResult, Report
+    from export.results import GraphResult, Report
 
 
 def run(
