@@ -54,7 +54,8 @@ def verify(
         BundleError: the manifest, the weights or the vectors themselves cannot be trusted.
     """
     with one_thread():
-        return Report(tuple(_results(bundle, progress, attribute)))
+        results = tuple(_results(bundle, progress, attribute))
+        return Report(results, bundle.manifest.artifacts)
 
 
 def check(

@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from deploy_bias.bundle import PARITY, Bundle
 from deploy_bias.cli.console import Debug, Json, out, print_json, stages
 
 if TYPE_CHECKING:
+    from export.baseline import Growth
     from export.results import GraphResult, Report
 
 
 def run(
     bundle: Annotated[Path, typer.Argument(help="A folder that `deploy-bias export` wrote.")],
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(help="Write a report: .xml (JUnit), .md, .json or .html. May be repeated."),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="A parity.json: fail if errors, sizes or operators grew past it."),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Run every artifact against eager float32 and float64; exit with 1 on any mismatch."""
     opened = Bundle(bundle)
+    paths = report or []
     with stages(debug) as progress:
         progress("start torch")
-        from deploy_bias.cli.heavy import verify
+        from deploy_bias.cli.heavy import check_paths, growths, read_baseline, verify, write_reports
 
-        report = verify(opened, progress=progress)
-    text = report.to_json()
-    (bundle / PARITY).write_text(text, encoding="utf-8")
+        check_paths(paths)
+        known = None if baseline is None else read_baseline(baseline)
+        # The page shows the error after each stage, and not only of what failed.
+        attribute = any(path.suffix == ".html" for path in paths)
+        found = verify(opened, progress=progress, attribute=attribute)
+        grown = [] if known is None else growths(known, found.to_dict())
+        (bundle / PARITY).write_text(found.to_json(), encoding="utf-8")
+        write_reports(paths, bundle.resolve().name, found, grown)
     if as_json:
-        print_json(json.loads(text))
+        content = found.to_dict()
+        if known is not None:
+            content["growths"] = [asdict(growth) for growth in grown]
+        print_json(content)
     else:
-        out.print(parity_table(report))
-    if not report.passed:
+        out.print(parity_table(found))
+        _print_growths(baseline, grown)
+    if grown or not found.passed:
         raise typer.Exit(1)
+
+
+def _print_growths(baseline: Path | None, grown: list[Growth]) -> None:
+    if baseline is None:
+        return
+    if not grown:
+        out.print(f"[green]✓[/] nothing grew past {baseline}", highlight=False)
+    for growth in grown:
+        out.print(Text(f"grown: {growth.why}", style="red"))
 
 
 def parity_table(report: Report) -> Table:

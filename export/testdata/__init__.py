@@ -1,8 +1,8 @@
 """Test data for runtimes that we did not write: single calls, with what must come out.
 
 A data set is one call of a graph: its inputs with the state among them, the outputs by float64
-rounded to float32, and how far off each output may be, which is the budget of `export.parity`:
-four times eager float32's own error, the worst over all cases. They are taken from the cases that a
+rounded to float32, and how far off each output may be, which is the budget of `export.judge`: four
+times eager float32's own error, the worst over all cases. They are taken from the cases that a
 bundle holds as test vectors; of a graph with state from its longest rollout, with the state as
 eager float32 carried it there. Stress is left to `verify`: test runners know one tolerance a graph.
 
@@ -11,7 +11,7 @@ single call shows them.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,9 @@ from deploy_bias.contract import GraphContract
 from deploy_bias.errors import BackendError, BundleError
 from export.graphs import Graph, Step, Tensors
 from export.graphs.model import bundle_graph
-from export.parity import BUDGET, relative_error
+from export.judge import BUDGET, Truth
+from export.parity import one_thread
+from export.proof import Proof
 from export.run import Outputs, run_case
 from export.testdata import executorch, onnx
 
@@ -92,7 +94,8 @@ def write_test_data(
         key = contract.model_dump_json()
         if key not in found:
             progress(f"compute test data of {contract.name}")
-            found[key] = data_sets(bundle_graph(contract, weights, where))
+            with one_thread():
+                found[key] = data_sets(bundle_graph(contract, weights, where))
         return found[key]
 
     index = {}
@@ -115,16 +118,22 @@ def write_test_data(
 
 def data_sets(graph: Graph) -> list[DataSet]:
     """Return the data sets of a graph."""
-    cases = graph.cases()
-    yardstick = _yardstick(graph, cases)
-    longest = max(cases, key=lambda case: len(cases[case]))
-    exact = graph.eager(torch.float64)
+    proof = Proof(graph)
+    nearby = graph.nearby()
+    eager, exact = graph.eager(torch.float32), graph.eager(torch.float64)
+    longest = max(proof.cases, key=lambda case: len(proof.cases[case].steps))
     found = []
     for case in [longest] if graph.contract.state else graph.stored_cases:
-        for step, inputs in _calls(graph, cases[case]):
-            outputs = exact(
-                {n: t.double() if t.is_floating_point() else t for n, t in inputs.items()}
+        for step, inputs in _calls(graph, proof.cases[case].steps):
+            doubled = {n: t.double() if t.is_floating_point() else t for n, t in inputs.items()}
+            rounded, outputs, *near = (
+                eager(inputs),
+                *(call(doubled) for call in (exact, *nearby)),
             )
+            truths = {
+                name: Truth(rounded[name][None], outputs[name][None], [n[name][None] for n in near])
+                for name in outputs
+            }
             found.append(
                 DataSet(
                     case=case,
@@ -132,26 +141,12 @@ def data_sets(graph: Graph) -> list[DataSet]:
                     inputs=inputs,
                     outputs={name: tensor.float() for name, tensor in outputs.items()},
                     tolerance={
-                        name: max(BUDGET * yardstick[name] * tensor.abs().max().item(), LEAST)
-                        for name, tensor in outputs.items()
+                        name: max(BUDGET * proof.yardsticks[name] * truth.unit.item(), LEAST)
+                        for name, truth in truths.items()
                     },
                 )
             )
     return found
-
-
-def _yardstick(graph: Graph, cases: Mapping[str, Sequence[Step]]) -> dict[str, float]:
-    """Return eager float32's own relative error by output, the worst over the cases."""
-    worst: dict[str, float] = {}
-    for steps in cases.values():
-        rounded, exact = (
-            run_case(graph.contract, graph.eager(dtype), steps, dtype)
-            for dtype in (torch.float32, torch.float64)
-        )
-        for name in exact:
-            error = relative_error(rounded[name], exact[name])
-            worst[name] = max(error, worst.get(name, 0.0))
-    return worst
 
 
 def _calls(graph: Graph, steps: Sequence[Step]) -> list[tuple[int, Outputs]]:
