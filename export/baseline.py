@@ -10,7 +10,7 @@ Allowances, stated wherever they are used:
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite, isnan
 from pathlib import Path
 from typing import Any
 
@@ -50,23 +50,25 @@ def read_baseline(path: Path) -> dict[str, Any]:
     """Read a parity.json to compare with.
 
     Raises:
-        OptionError: it is missing or no parity.json, or of an export that wrote no sizes.
+        OptionError: it is missing, no parity.json of this version, or tells of a failure.
     """
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
-        raise OptionError(
-            f"--baseline {path}: {error.strerror}; expected a parity.json."
-        ) from error
+        raise OptionError(f"--baseline {path}: {error.strerror}; name a parity.json.") from error
     except ValueError as error:
         raise OptionError(f"--baseline {path}: not JSON ({error}); name a parity.json.") from error
     try:
-        known = dict(_measures(content))
+        passed, known = content["passed"], dict(_measures(content))
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise OptionError(
             f"--baseline {path}: not a parity.json of this version ({type(error).__name__}: "
             f"{error}); write it again with `deploy-bias verify`."
         ) from error
+    if not passed:
+        raise OptionError(
+            f"--baseline {path}: what it tells of did not pass; take one of a bundle that did."
+        )
     if not known:
         raise OptionError(f"--baseline {path}: holds no results; there is nothing to compare with.")
     found: dict[str, Any] = content
@@ -97,7 +99,8 @@ def _measures(content: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], flo
     for result in content["results"]:
         subject = f"{result['graph']} on {result['backend']}, {result['precision']}"
         if result["cases"]:
-            worst = max(float(case["error_by_eager"]) for case in result["cases"])
+            errors = [float(case["error_by_eager"]) for case in result["cases"]]
+            worst = inf if any(map(isnan, errors)) else max(errors)
             yield (subject, "error over eager's"), worst
         elif result["agreement"]:
             yield (subject, "distance to eager"), float(result["agreement"]["distance"])

@@ -3,7 +3,7 @@
 from deploy_bias.errors import BackendError
 
 try:
-    from export.baseline import growths, read_baseline
+    from export.baseline import ALLOWED, growths, read_baseline
     from export.bundle import export_bundle
     from export.parity import verify
     from export.plot import plot_biases
@@ -16,6 +16,7 @@ except ImportError as error:
     ) from error
 
 __all__ = [
+    "ALLOWED",
     "check_paths",
     "export_bundle",
     "growths",

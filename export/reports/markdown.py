@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from export.baseline import ALLOWED, Growth
-from export.results import CaseResult, GraphResult, Report
+from export.results import CaseResult, GraphResult, Report, Smallest
 
 
 def render(title: str, report: Report, growths: Sequence[Growth]) -> str:
@@ -17,10 +17,10 @@ def _lines(title: str, report: Report, growths: Sequence[Growth]) -> Iterator[st
     yield f"## Export parity of {_plain(title)}: {'passed' if passed else 'FAILED'}"
     yield ""
     cases = sum(len(result.cases) for result in report.results)
+    grown = f", {len(growths)} measures grown past the baseline" if growths else ""
     yield (
         f"{len(report.results)} graphs by backend and precision, {cases:,} outputs compared with "
-        f"float64, {len(failed)} graphs failed"
-        + (f", {len(growths)} measures grew past the baseline." if growths else ".")
+        f"float64: {len(failed) or 'none'} failed{grown}."
     )
     for result in failed:
         yield from _failure(result)
@@ -36,9 +36,9 @@ def _lines(title: str, report: Report, growths: Sequence[Growth]) -> Iterator[st
 
 
 def _failure(result: GraphResult) -> Iterator[str]:
-    yield from ["", f"### {result.graph} on {result.backend}, {result.precision}", ""]
+    yield from ["", f"### {_plain(result.graph)} on {result.backend}, {result.precision}", ""]
     yield _plain(result.why)
-    for case in result.cases:
+    for case in result.worst_by_output:
         if not case.passed and case.stages:
             yield from ["", f"`{case.output}` after each stage of the export:", ""]
             yield from _table(("stage", "error", ""), _stages(case))
@@ -46,7 +46,7 @@ def _failure(result: GraphResult) -> Iterator[str]:
             at = case.smallest.worst
             yield from [
                 "",
-                f"Smallest failing case, {case.smallest.steps} steps: got {at['got']}, "
+                f"Smallest failing case, {_steps(case.smallest)}: got {at['got']}, "
                 f"eager {at['eager']}, float64 {at['float64']}.",
                 "",
                 "```text",
@@ -55,16 +55,16 @@ def _failure(result: GraphResult) -> Iterator[str]:
             yield "```"
 
 
+def _steps(smallest: Smallest) -> str:
+    return f"{smallest.steps} step{'' if smallest.steps == 1 else 's'}"
+
+
 def _stages(case: CaseResult) -> list[tuple[str, str, str]]:
     return [
         (
             found.stage,
-            found.problem or f"{found.error:.1e}",
-            ""
-            if found.passed
-            else "**first wrong**"
-            if found.stage == case.first_stage
-            else "wrong",
+            _plain(found.problem or f"{found.error:.1e}"),
+            "" if found.passed else "**wrong**",
         )
         for found in case.stages
     ]
@@ -78,7 +78,7 @@ def _row(result: GraphResult) -> tuple[str, ...]:
     elif agreement is not None:
         error = f"{agreement.distance:.1%}"
     return (
-        result.graph,
+        _plain(result.graph),
         f"{result.backend} {result.precision}",
         str(len(result.cases) or "-"),
         error,
@@ -93,7 +93,7 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[s
     yield f"| {' | '.join(headings)} |"
     yield f"|{' --- |' * len(headings)}"
     for row in rows:
-        yield f"| {' | '.join(_plain(cell) if '**' not in cell else cell for cell in row)} |"
+        yield f"| {' | '.join(row)} |"
 
 
 def _plain(text: str) -> str:
