@@ -121,7 +121,7 @@ class Proof:
             stages: makes the stages of the export, in order; the last is the backend itself.
         """
         parts = [self._part(result, call) for result in results]
-        found: list[list[StageResult]] = [[] for _ in results]
+        found = [[self._of_eager(part)] for part in parts]
         try:
             for name, run in stages():
                 for part, list_of in zip(parts, found, strict=True):
@@ -133,6 +133,10 @@ class Proof:
             replace(result, stages=tuple(list_of), smallest=part.smallest)
             for result, part, list_of in zip(results, parts, found, strict=True)
         )
+
+    def _of_eager(self, part: "_Part") -> StageResult:
+        sound = part.truth.is_sound(self.limits[part.output])
+        return StageResult("eager", part.truth.errors.max().item(), sound)
 
     def _after(self, stage: str, part: "_Part", call: Call) -> StageResult:
         try:

@@ -20,7 +20,9 @@ Call = Callable[[Tensors], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Step:
-    """The inputs of one call, without the state; and what becomes of the state before it.
+    """The inputs of one call; and what becomes of the state before it.
+
+    An input that is state is carried, unless it is among the inputs: then it is that.
 
     - "continue": what the call before left.
     - "reset": the initial one.

@@ -167,6 +167,7 @@ class TestFaults:
         failed = report.results[0].worst
         assert failed.first_stage == "eager rewrite"
         assert [found.stage for found in failed.stages] == [
+            "eager",
             "eager rewrite",
             "ExportedProgram",
             "ONNX unoptimised",
@@ -256,7 +257,7 @@ class TestReport:
         assert result.passed
         (case,) = (case for case in result.cases if case.stages)
         assert case is result.worst
-        assert len(case.stages) == 4
+        assert len(case.stages) == 5
         assert all(stage.passed for stage in case.stages)
         assert case.smallest is None
 
