@@ -8,7 +8,7 @@ Allowances, stated wherever they are used:
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf, isfinite, isnan
 from pathlib import Path
@@ -84,7 +84,7 @@ def growths(baseline: Mapping[str, Any], now: Mapping[str, Any]) -> list[Growth]
     """
     measured = dict(_measures(now))
     found = []
-    for key, before in _measures(baseline):
+    for key, before in _measures(baseline, without=now["without"]):
         subject, measure = key
         factor, enough = ALLOWANCES[measure]
         allowed = max(factor * before, enough)
@@ -94,9 +94,13 @@ def growths(baseline: Mapping[str, Any], now: Mapping[str, Any]) -> list[Growth]
     return found
 
 
-def _measures(content: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], float]]:
+def _measures(
+    content: Mapping[str, Any], without: Collection[str] = ()
+) -> Iterator[tuple[tuple[str, str], float]]:
     """Yield (subject, measure) and value of all that a baseline is compared by."""
     for result in content["results"]:
+        if result["backend"] in without:
+            continue
         subject = f"{result['graph']} on {result['backend']}, {result['precision']}"
         if result["cases"]:
             errors = [float(case["error_by_eager"]) for case in result["cases"]]

@@ -133,10 +133,12 @@ class Report:
     """What `verify`, or one `assert_export_parity`, found.
 
     artifacts: of the bundle, for their sizes and operators.
+    without: backends that were left out by name.
     """
 
     results: tuple[GraphResult, ...]
     artifacts: tuple[Artifact, ...] = ()
+    without: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -147,6 +149,7 @@ class Report:
         """Return what parity.json holds."""
         content = {
             "passed": self.passed,
+            "without": self.without,
             "results": [{**asdict(result), "passed": result.passed} for result in self.results],
             "artifacts": [artifact.model_dump(include=COSTS) for artifact in self.artifacts],
         }

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy_bias.bundle import PARITY, Bundle
-from deploy_bias.cli.console import Debug, Json, out, print_json, stages
+from deploy_bias.cli.console import Debug, Json, names, out, print_json, stages
 
 if TYPE_CHECKING:
     from export.results import GraphResult, Report
@@ -26,6 +26,10 @@ def run(
     baseline: Annotated[
         Path | None,
         typer.Option(help="A parity.json: fail if errors, sizes or operators grew past it."),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Comma-separated backends to leave out; any other must be installed."),
     ] = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -48,7 +52,7 @@ def run(
         known = None if baseline is None else read_baseline(baseline)
         # The page shows the error after each stage, and not only of what failed.
         attribute = any(path.suffix == ".html" for path in paths)
-        found = verify(opened, progress=progress, attribute=attribute)
+        found = verify(opened, progress=progress, attribute=attribute, without=names(without))
         grown = [] if known is None else growths(known, found.to_dict())
         (bundle / PARITY).write_text(found.to_json(), encoding="utf-8")
         write_reports(paths, bundle.resolve().name, found, grown)
@@ -59,6 +63,8 @@ def run(
         print_json(content)
     else:
         out.print(parity_table(found))
+        if found.without:
+            out.print(f"left out by name: {', '.join(found.without)}")
         for result in found.results:
             if not result.passed:
                 name = f"{result.graph} on {result.backend}, {result.precision}"

@@ -22,6 +22,8 @@ def _lines(title: str, report: Report, growths: Sequence[Growth]) -> Iterator[st
         f"{len(report.results)} graphs by backend and precision, {cases:,} outputs compared with "
         f"float64: {len(failed) or 'none'} failed{grown}."
     )
+    if report.without:
+        yield from ["", f"Left out by name: {', '.join(report.without)}."]
     for result in failed:
         yield from _failure(result)
     if growths:

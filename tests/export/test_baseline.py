@@ -17,6 +17,8 @@ FP32, INT8, FILE = 0, 1, 0
 @pytest.fixture
 def baseline() -> dict:
     return {
+        "passed": True,
+        "without": [],
         "results": [
             {
                 "graph": "decoder",
@@ -118,6 +120,11 @@ def test_what_is_not_checked_any_more_is_told_and_what_is_new_is_not(baseline, n
     assert lines(baseline, now) == [
         "decoder on onnx, fp32: error over eager's 2 in the baseline, and not checked now"
     ]
+
+
+def test_a_backend_that_is_left_out_by_name_is_not_missed(baseline, now):
+    now["results"], now["without"] = [], ["onnx"]
+    assert lines(baseline, now) == []
 
 
 @pytest.mark.parametrize(

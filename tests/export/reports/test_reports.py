@@ -57,7 +57,8 @@ REPORT = Report(
         GraphResult("joint", "onnx", "int8", "joiner.int8.onnx", (), AGREEMENT),
         GraphResult("bias", "onnx", "fp32", "b.onnx", (), problem="bad \x00<b>&amp; `x`\n*y*"),
         GraphResult("bias", "executorch", "fp32", "b.pte", (case("one", "y", errors=(1e-8,)),)),
-    )
+    ),
+    without=("torchscript",),
 )
 GROWTH = Growth("decoder in model.pte", "undelegated operators", 3, 5, 3)
 PASSED = Report((GraphResult("decoder", "onnx", "fp32", "decoder.onnx", (case(),)),))
@@ -104,13 +105,13 @@ class TestJUnit:
         return {suite.name: suite for suite in JUnitXml.fromfile(str(tmp_path / "j.xml"))}
 
     def test_a_suite_for_each_backend_and_precision(self, suites):
-        assert list(suites) == ["onnx fp32", "executorch fp32", "onnx int8", "baseline"]
-        counts = {name: (s.tests, s.failures, s.errors) for name, s in suites.items()}
+        counts = {n: (s.tests, s.failures, s.errors, s.skipped) for n, s in suites.items()}
         assert counts == {
-            "onnx fp32": (3, 1, 1),
-            "executorch fp32": (2, 0, 0),
-            "onnx int8": (1, 1, 0),
-            "baseline": (1, 1, 0),
+            "onnx fp32": (3, 1, 1, 0),
+            "executorch fp32": (2, 0, 0, 0),
+            "onnx int8": (1, 1, 0, 0),
+            "torchscript": (1, 0, 0, 1),
+            "baseline": (1, 1, 0, 0),
         }
 
     def test_a_case_for_each_output(self, suites):
@@ -131,7 +132,7 @@ class TestJUnit:
 
     def test_the_totals(self):
         root = ElementTree.fromstring(rendered(".xml").encode())
-        assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("7", "3", "1")
+        assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("8", "3", "1")
 
     def test_of_a_bundle(self, faulty):
         root = ElementTree.fromstring(rendered(".xml", faulty, ()).encode())
@@ -161,6 +162,9 @@ class TestMarkdown:
 
     def test_what_passed_is_short(self):
         assert rendered(".md", PASSED, ()).count("\n") == 7
+
+    def test_what_was_left_out_is_told(self):
+        assert "\nLeft out by name: torchscript.\n" in rendered(".md")
 
     def test_growth_alone_is_a_failure(self):
         assert "FAILED" in rendered(".md", PASSED)
@@ -225,6 +229,7 @@ class TestHtml:
         assert "Smallest failing case of new_keys , 1 step: got 1.5" in text
         assert "label = 3" in text
         assert "my <bundle> FAILED" in text
+        assert "Left out by name: torchscript." in text
 
     def test_what_others_wrote_is_escaped(self):
         assert "<b>&amp;" not in rendered(".html")
