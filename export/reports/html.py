@@ -28,6 +28,8 @@ def render(title: str, report: Report, growths: Sequence[Growth]) -> str:
         compared=sum(len(result.cases) for result in report.results),
         failed=[result for result in report.results if not result.passed],
         graphs=graphs,
+        # What failed is drawn first.
+        sections=sorted(graphs, key=lambda name: all(result.passed for result in graphs[name])),
         figures={name: error_figure(results) for name, results in graphs.items()},
     )
     return page
