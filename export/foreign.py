@@ -37,9 +37,7 @@ def prove(graph: ForeignGraph, backends: Sequence[str], attribute: bool = False)
         )
 
 
-def _result(
-    proof: Proof, backend: str, missing: str | None, attribute: bool
-) -> GraphResult:
+def _result(proof: Proof, backend: str, missing: str | None, attribute: bool) -> GraphResult:
     cases: tuple[CaseResult, ...] = ()
     problem = None if missing is None else f"not checked: {missing} is not installed"
     if problem is None:
