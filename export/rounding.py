@@ -34,6 +34,17 @@ class Rounding(TorchDispatchMode):
         self.generator = generator
         self.flush = flush
 
+    def __enter__(self) -> "Rounding":
+        # Attention in one fused operator would hide its parts.
+        self._fused = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        torch.backends.mha.set_fastpath_enabled(self._fused)
+
     def __torch_dispatch__(
         self,
         func: Any,
