@@ -1,8 +1,8 @@
 """How far an output may be from float64.
 
-All errors are distances to float64. The unit of a case is what rounding its inputs and weights to
-float32 does to the output, where the graph can tell (`Graph.nearby`), step by step; half a unit in
-the last place of the largest value at the least. The yardstick of an output is eager float32's own
+All errors are distances to float64. The unit of a case is what rounding alone does to the output,
+where the graph can tell (`Graph.nearby`), step by step; half a unit in the last place of the
+largest value at the least. The yardstick of an output is eager float32's own
 error in these units, the worst over all cases (one case alone it may round luckily). A graph may
 be off by four times that.
 
@@ -21,7 +21,7 @@ from torch import Tensor
 BUDGET = 4.0
 DECISIVE = 0.01
 SENSITIVE = 100.0
-"""Eager's error by that of rounding inputs and weights alone, past which it is wrong."""
+"""Eager's error by what rounding alone does, past which it is wrong."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Truth:
     Args:
         eager: float32.
         exact: float64.
-        nearby: float64 of inputs and weights that float32 cannot tell from these; or none.
+        nearby: float64 rounded at random as float32 rounds; or none.
     """
 
     eager: Tensor

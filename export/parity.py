@@ -104,6 +104,8 @@ def check(
 
     found = GraphResult(loaded.contract.name, backend, "fp32", "", cases)
     worst = [case for case in found.worst_by_output if attribute or not case.passed]
+    if not worst:
+        return cases
     explained = dict(zip(map(id, worst), proof.explain(worst, call, stages), strict=True))
     return tuple(explained.get(id(case), case) for case in cases)
 

@@ -59,7 +59,6 @@ class Proof:
         self.contract = graph.contract
         self._eager = graph.eager(torch.float32)
         self._exact = graph.eager(torch.float64)
-        self._nearby = graph.nearby()
         self.cases = {name: Case(s, self.truths(s)) for name, s in graph.cases().items()}
         for name, steps, outputs in stored:
             self.cases[f"stored {name}"] = Case(steps, self.truths(steps), outputs)
@@ -87,7 +86,8 @@ class Proof:
         eager = run_case(self.contract, self._eager, steps, torch.float32)
         exact, *nearby = (
             run_case(self.contract, call, steps, torch.float64)
-            for call in (self._exact, *self._nearby)
+            # Made anew, so that what is random in them is the same in each call.
+            for call in (self._exact, *self.graph.nearby())
         )
         return {
             name: Truth(eager[name], exact[name], [outputs[name] for outputs in nearby])

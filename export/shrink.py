@@ -8,7 +8,7 @@ from torch import Tensor
 
 from export.graphs import Step
 
-MOST_STEPS = 4000
+MOST_STEPS = 300
 """That are run in all while a case is shrunk."""
 SHOWN = 4
 
@@ -20,7 +20,7 @@ def shrink(steps: Sequence[Step], fails: Fails) -> Sequence[Step]:
 
     Args:
         steps: a case that fails.
-        fails: whether a case fails; it is called for 4,000 steps at most, all calls together.
+        fails: whether a case fails; it is called for 300 steps at most, all calls together.
     """
     fails = _limited(fails)
     steps = _fewer(steps, fails)

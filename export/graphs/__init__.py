@@ -65,7 +65,7 @@ class Graph(ABC):
         """Return what it is proven on, by name."""
 
     def nearby(self) -> list[Call]:
-        """Return float64 functions of inputs and weights that float32 cannot tell from these.
+        """Return float64 rounded at random as float32 rounds, several draws of it.
 
         None, if no case is so near to a singularity that rounding alone changes what comes out.
         """

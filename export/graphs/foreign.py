@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, get_args
 
 import torch
@@ -11,11 +12,12 @@ from deploy_bias.contract import DType, ForeignModule, GraphContract, State, Ten
 from deploy_bias.errors import OptionError
 from export.flat import FlatModule, Inputs, flatten_inputs, flatten_outputs
 from export.graphs import Call, Graph, Layout, Step, Tensors
+from export.rounding import Rounding
 from export.run import run_case
 from export.stress import Range, make_like, stress_cases
 
-DRAWS = 2
-"""Of inputs and weights that float32 cannot tell apart."""
+DRAWS = 3
+"""Of random rounding; one of them flushes subnormal numbers to zero."""
 
 
 class ForeignGraph(Graph):
@@ -83,25 +85,16 @@ class ForeignGraph(Graph):
         return self._call(self.eager_module if dtype == torch.float32 else self.exact_module)
 
     def nearby(self) -> list[Call]:
-        """Return float64 with inputs and weights moved by up to half a unit in the last place.
-
-        And once with subnormal inputs taken for zero, as the processors of phones take them.
-        """
-        generator = torch.Generator().manual_seed(self.seed)
-
-        def moved(tensor: Tensor) -> Tensor:
-            if not tensor.is_floating_point():
-                return tensor
-            part = 2 * torch.rand(tensor.shape, generator=generator, dtype=torch.float64) - 1
-            return tensor * (1 + part * torch.finfo(torch.float32).eps / 2)
-
+        """Return float64 with inputs, weights and every operator rounded at random."""
         calls = []
-        for _ in range(DRAWS):
+        for draw in range(DRAWS):
+            generator = torch.Generator().manual_seed(self.seed + draw)
+            rounding = Rounding(generator, flush=draw == 0)
             module = copy.deepcopy(self.exact_module)
             for weight in (*module.parameters(), *module.buffers()):
-                weight.data = moved(weight.data)
-            calls.append(self._call(module, moved))
-        return [*calls, self._call(self.exact_module, _without_subnormals)]
+                weight.data = rounding.round(weight.data)
+            calls.append(self._call(module, rounding))
+        return calls
 
     def cases(self) -> dict[str, list[Step]]:
         """Return the example, the stress cases that eager does not refuse, and the user's own."""
@@ -128,12 +121,13 @@ class ForeignGraph(Graph):
             return False
         return True
 
-    def _call(
-        self, module: FlatModule, change: Callable[[Tensor], Tensor] = lambda tensor: tensor
-    ) -> Call:
+    def _call(self, module: FlatModule, rounding: Rounding | None = None) -> Call:
         def call(inputs: Tensors) -> dict[str, Tensor]:
-            with torch.no_grad():
-                outputs = module(*[change(inputs[spec.name]) for spec in self.contract.inputs])
+            tensors = [inputs[spec.name] for spec in self.contract.inputs]
+            with torch.no_grad(), rounding or nullcontext():
+                if rounding is not None:
+                    tensors = [rounding.round(tensor) for tensor in tensors]
+                outputs = module(*tensors)
             return dict(zip((spec.name for spec in self.contract.outputs), outputs, strict=True))
 
         return call
@@ -205,9 +199,3 @@ def _spec(name: str, tensor: Tensor) -> TensorSpec:
             f"{', '.join(get_args(DType))}, and nothing of size 0."
         )
     return TensorSpec(name=name, dtype=dtype, shape=tuple(tensor.shape))  # type: ignore[arg-type]
-
-
-def _without_subnormals(tensor: Tensor) -> Tensor:
-    if not tensor.is_floating_point():
-        return tensor
-    return torch.where(tensor.abs() < torch.finfo(torch.float32).tiny, 0.0, tensor)

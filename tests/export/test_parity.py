@@ -230,7 +230,10 @@ class TestReport:
         shutil.copytree(digits_bundle.folder, tmp_path / "copy")
         return tmp_path / "copy"
 
-    def test_a_sound_bundle(self, digits_bundle):
+    def test_a_sound_bundle(self, digits_bundle, monkeypatch):
+        # Nothing is exported again where nothing failed: that would take longer than all else.
+        for backend in ("executorch", "onnx", "torchscript"):
+            monkeypatch.delattr(f"export.backends.{backend}.stages")
         report = verify(digits_bundle)
         assert report.passed
         assert [(r.graph, r.backend) for r in report.results] == [
