@@ -122,8 +122,10 @@ def data_sets(graph: Graph) -> list[DataSet]:
     nearby = graph.nearby()
     eager, exact = graph.eager(torch.float32), graph.eager(torch.float64)
     longest = max(proof.cases, key=lambda case: len(proof.cases[case].steps))
+    # A dynamic graph has each case at several lengths, which stand behind its name.
+    stored = [case for case in proof.cases if case.startswith(graph.stored_cases)]
     found = []
-    for case in [longest] if graph.contract.state else graph.stored_cases:
+    for case in [longest] if graph.contract.state else stored:
         for step, inputs in _calls(graph, proof.cases[case].steps):
             doubled = {n: t.double() if t.is_floating_point() else t for n, t in inputs.items()}
             rounded, outputs, *near = (

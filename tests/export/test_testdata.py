@@ -208,6 +208,16 @@ class TestDataSets:
             for inputs, outputs, tolerance in data_sets(folder, model):
                 assert_near(graph(**inputs), outputs, tolerance)
 
+    def test_a_dynamic_graph_has_some_of_each_length(self, dynamic_bundle, tmp_path):
+        write_test_data(dynamic_bundle, tmp_path / "t")
+        evaluator = ReferenceEvaluator(str(tmp_path / "t" / "test_bias" / "model.onnx"))
+        shapes = set()
+        for inputs, outputs, tolerance in data_sets(tmp_path / "t", "bias"):
+            got = dict(zip(evaluator.output_names, evaluator.run(None, inputs), strict=True))
+            assert_near(got, outputs, tolerance)
+            shapes.add(inputs["scores"].shape)
+        assert {(1, 1, 1), (1, 1, 37), (1, 37, 37)} <= shapes
+
     def test_the_same_bundle_gives_the_same_bytes(self, folder, digits_bundle, tmp_path):
         write_test_data(digits_bundle, tmp_path / "again")
 

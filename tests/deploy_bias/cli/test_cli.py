@@ -1,6 +1,7 @@
 """The command as a user and a CI job see it: output, exit status, one line an error."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -129,6 +130,15 @@ def test_a_grown_bundle_is_exit_status_1(run, small, tmp_path):
     status, out, _ = run("verify", small, "--baseline", tmp_path / "before.json", "--json")
     assert status == 1
     assert [growth["subject"] for growth in json.loads(out)["growths"]] == ["bias.onnx", "bias.pt"]
+
+
+def test_a_baseline_is_not_replaced_by_what_is_worse(run, small):
+    path = small / "parity.json"
+    path.write_text(re.sub(r'"bytes": \d+', '"bytes": 10', path.read_text()))
+    for _ in range(2):
+        status, out, _ = run("verify", small, "--baseline", path)
+        assert status == 1
+        assert "2 grown past" in out
 
 
 def test_a_backend_that_is_left_out_by_name_may_be_missing(run, small, monkeypatch):
