@@ -5,6 +5,7 @@ recordings/*.wav  the shipped recordings
 recordings.json   what Python's Recognizer hears in each, on ONNX Runtime
 rollout.safetensors  labels, outputs and states of a decoder on ONNX Runtime, past three windows
 errors.json       Python's message for each bundle that is broken in some way
+assets/           what `deploy-bias android` puts into the app
 """
 
 import json
@@ -19,6 +20,7 @@ import soundfile
 from safetensors.numpy import save_file
 
 from deploy_bias.bundle import Bundle
+from deploy_bias.cli.android import write_assets
 from deploy_bias.errors import DeployBiasError
 from deploy_bias.runtime import Decoder, Recognizer, load
 from export import export_bundle
@@ -46,12 +48,18 @@ def main(folder: Path) -> None:
     write(folder / "recordings.json", {"onnxruntime": onnxruntime.__version__, "heard": heard})
     save_file(rollout(folder / "bundle"), folder / "rollout.safetensors")
     write(folder / "errors.json", errors(folder))
+    write_assets(Bundle(folder / "bundle"), folder / "assets")
 
 
 def rollout(bundle: Path) -> dict[str, np.ndarray]:
     decoder = Decoder(load(bundle)["decoder"])
     labels = np.random.default_rng(29).integers(decoder.vocab_size, size=STEPS)
-    found: dict[str, list[np.ndarray]] = {"decoder_out": [], "ema_state": [], "key": [], "value": []}
+    found: dict[str, list[np.ndarray]] = {
+        "decoder_out": [],
+        "ema_state": [],
+        "key": [],
+        "value": [],
+    }
     with decoder.stream() as stream:
         state = stream.start()
         for label in labels:

@@ -1,6 +1,5 @@
 package org.deploybias.app
 
-import android.content.Context
 import kotlinx.serialization.Serializable
 import kotlinx.serialization.json.Json
 import org.deploybias.bundle.Bundle
@@ -9,11 +8,18 @@ import org.deploybias.bundle.Recording
 import org.deploybias.bundle.readWav
 import java.io.File
 import java.io.FileNotFoundException
+import java.io.InputStream
 import java.security.MessageDigest
 
-/** What `deploy-bias android` put into the app: a bundle and recordings. */
+/**
+ * What `deploy-bias android` put into the app: a bundle and recordings.
+ *
+ * @param files where the bundle is copied to.
+ * @param open opens an asset.
+ */
 class Assets(
-    private val context: Context,
+    private val files: File,
+    private val open: (path: String) -> InputStream,
 ) {
     @Serializable
     private class Index(
@@ -32,9 +38,12 @@ class Assets(
     private val index: Index by lazy {
         val text =
             try {
-                context.assets.open("index.json").use { it.readBytes().decodeToString() }
+                open("index.json").use { it.readBytes().decodeToString() }
             } catch (error: FileNotFoundException) {
-                throw BundleError("the app holds no bundle; run `deploy-bias android BUNDLE` and build it again.", error)
+                throw BundleError(
+                    "the app holds no bundle; run `deploy-bias android BUNDLE` and build it again.",
+                    error,
+                )
             }
         Json.decodeFromString(Index.serializer(), text)
     }
@@ -42,8 +51,7 @@ class Assets(
     /** The recordings, by name. */
     val recordings: List<String> get() = index.recordings
 
-    fun recording(name: String): Recording =
-        readWav(context.assets.open("recordings/$name").use { it.readBytes() }, name)
+    fun recording(name: String): Recording = readWav(open("recordings/$name").use { it.readBytes() }, name)
 
     /**
      * The bundle as files: copied once, and again when the app brings another one. It is there as a
@@ -51,16 +59,16 @@ class Assets(
      */
     @Synchronized
     fun bundle(): Bundle {
-        val folder = File(context.filesDir, "$PREFIX${index.sha256}")
+        val folder = File(files, "$PREFIX${index.sha256}")
         if (!folder.isDirectory) {
-            val scratch = File(context.filesDir, "$SCRATCH${index.sha256}")
+            val scratch = File(files, "$SCRATCH${index.sha256}")
             scratch.deleteRecursively()
             for (entry in index.bundle) copy(entry, File(scratch, entry.path))
             if (!scratch.renameTo(folder)) {
                 throw BundleError("$folder: cannot be written; is the device's memory full?")
             }
         }
-        context.filesDir
+        files
             .listFiles { file -> file != folder && (file.name.startsWith(PREFIX) || file.name.startsWith(SCRATCH)) }
             ?.forEach { it.deleteRecursively() }
         return Bundle.open(folder)
@@ -73,7 +81,7 @@ class Assets(
         target.parentFile?.mkdirs()
         val hash = MessageDigest.getInstance("SHA-256")
         val piece = ByteArray(1 shl 16)
-        context.assets.open("bundle/${entry.path}").use { source ->
+        open("bundle/${entry.path}").use { source ->
             target.outputStream().use { sink ->
                 while (true) {
                     val length = source.read(piece)

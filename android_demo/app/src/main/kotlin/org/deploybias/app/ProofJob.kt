@@ -22,7 +22,10 @@ class ProofJob(
                 val bundle = assets.bundle()
                 var shown = ""
                 val report =
-                    Proof(bundle, backend).run("${Build.MANUFACTURER} ${Build.MODEL}, Android ${Build.VERSION.RELEASE}") {
+                    Proof(
+                        bundle,
+                        backend,
+                    ).run("${Build.MANUFACTURER} ${Build.MODEL}, Android ${Build.VERSION.RELEASE}") {
                         if (it != shown) show(State(stage = "Running $it on ${backend.name}"))
                         shown = it
                         goesOn

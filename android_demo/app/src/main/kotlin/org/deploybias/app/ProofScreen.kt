@@ -25,8 +25,13 @@ class ProofScreen(
     private val share: (ProofReport) -> Unit,
 ) : Screen(context) {
     private val backend = choice(backends.map { it.name })
-    private val run = button(Words.RUN) { if (job.isRunning) job.cancel() else job.start(backends[backend.selectedItemPosition]) }
-    private val progress = ProgressBar(context, null, android.R.attr.progressBarStyleHorizontal).apply { isIndeterminate = true }
+    private val run =
+        button(Words.RUN) { if (job.isRunning) job.cancel() else job.start(backends[backend.selectedItemPosition]) }
+    private val progress =
+        ProgressBar(context, null, android.R.attr.progressBarStyleHorizontal).apply {
+            isIndeterminate =
+                true
+        }
     private val verdict = text(18f, Typeface.BOLD)
     private val details = text(14f, color = FAINT)
     private val table = TableLayout(context).apply { isShrinkAllColumns = false }

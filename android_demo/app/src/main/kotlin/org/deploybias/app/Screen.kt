@@ -58,7 +58,14 @@ abstract class Screen(
     protected fun row(vararg views: View) =
         LinearLayout(context).apply {
             for (view in views) {
-                addView(view, LayoutParams(if (view is Spinner) 0 else WRAP_CONTENT, WRAP_CONTENT, if (view is Spinner) 1f else 0f))
+                addView(
+                    view,
+                    LayoutParams(
+                        if (view is Spinner) 0 else WRAP_CONTENT,
+                        WRAP_CONTENT,
+                        if (view is Spinner) 1f else 0f,
+                    ),
+                )
             }
         }
 
