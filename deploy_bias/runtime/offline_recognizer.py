@@ -57,9 +57,7 @@ class OfflineStream(BaseStream):
     def __init__(self, recognizer: OfflineRecognizer) -> None:
         second = recognizer.sample_rate
         most = lengths(recognizer.frontend).maximum
-        super().__init__(
-            recognizer, SampleStream(second, second, recognizer.lead_in_samples, most)
-        )
+        super().__init__(recognizer, SampleStream(second, second, recognizer.lead_in_samples, most))
 
     @property
     def is_ready(self) -> bool:
