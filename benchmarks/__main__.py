@@ -1,4 +1,4 @@
-"""Run every benchmark; print a table, write it as JSON and as a plot."""
+"""Run every benchmark; print tables, write it as JSON and as a plot."""
 
 import json
 import os
@@ -23,16 +23,19 @@ def main(
     torch.set_num_threads(1)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    rows = [row for benchmark in BENCHMARKS for row in benchmark.rows()]
-    Console(width=120).print(table(rows))
+    rows = []
+    for benchmark in BENCHMARKS:
+        found = list(benchmark.rows())
+        Console(width=120).print(table(benchmark.__name__.split(".")[-1], found))
+        rows += found
     output.mkdir(parents=True, exist_ok=True)
     content = [{**asdict(row), "met": row.met} for row in rows]
     (output / "bench.json").write_text(json.dumps(content, indent=1) + "\n")
     plot(rows, output / "bench.png")
 
 
-def table(rows: list[Row]) -> Table:
-    found = Table(title="One thread, one process; medians")
+def table(name: str, rows: list[Row]) -> Table:
+    found = Table(title=f"{name}: one thread, one process; medians")
     for heading in ("what", "ms", "ratio", "wanted", "met"):
         found.add_column(heading, overflow="fold")
     for row in rows:

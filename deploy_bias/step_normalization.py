@@ -4,11 +4,15 @@ XNNPACK has neither a layer norm nor a mean over the last axis (ExecuTorch 1.4),
 13 normalisations of a 6-block decoder would cut the graph. A mean over the features is a linear
 layer with one output, which it has: so the whole decoder is one delegate. ESPnet's recipe size,
 256 rows of context, fp32, one x86-64 thread: 1.33 ms a step, and 1.28 with the layer norms left
-to ExecuTorch's optimised kernels, which a device need not have. ONNX Runtime: 1.88 and 1.87.
+to ExecuTorch's optimised kernels, which a device need not have.
+
+ONNX Runtime has a layer norm: an encoder of the recipe size takes 18.7 ms a chunk with it and 19.3
+without, 13.2 to 14.2 and 14.6 to 15.8 in int8; a decoder step 0.65 and 0.71 in int8.
 
 Legend of the shapes: D size. All act on the last axis of (..., D) and keep shape and dtype.
 """
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -33,6 +37,16 @@ def step_normalization(norm: nn.Module) -> nn.Module:
         f"norm must be one of {', '.join(kind.__name__ for kind in _FORMS)}, "
         f"got {type(norm).__name__}."
     )
+
+
+def with_native_layer_norms(module: nn.Module) -> nn.Module:
+    """Return a copy of a step with torch's own layer norms, for a runtime that has the operator."""
+    module = copy.deepcopy(module)
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, _LayerNorm):
+                setattr(parent, name, child.native())
+    return module
 
 
 class _Mean(nn.Module):
@@ -67,6 +81,13 @@ class _LayerNorm(nn.Module):
         variance = self.mean(centred * centred)
         out: Tensor = centred * torch.rsqrt(variance + self.eps) * self.weight + self.bias
         return out
+
+    def native(self) -> nn.LayerNorm:
+        """Return the layer norm that this is."""
+        norm = nn.LayerNorm(self.weight.shape, self.eps, device="meta")
+        norm.weight = nn.Parameter(self.weight, requires_grad=False)
+        norm.bias = nn.Parameter(self.bias, requires_grad=False)
+        return norm
 
 
 class _BasicNorm(nn.Module):

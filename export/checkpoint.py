@@ -232,6 +232,10 @@ def _max_positions(options: dict[str, Any]) -> int:
 
 def _check_options(options: dict[str, Any], found: str, name: str, where: str) -> None:
     said = options["rel_pos_bias_type"]
+    if said not in ("simple", "rotary"):
+        raise SourceError(
+            f"{where}: rel_pos_bias_type {said!r} is not supported, supported: simple, rotary."
+        )
     if said != found:
         raise SourceError(
             f"{where}: {name} is a {found} bias, and the config says rel_pos_bias_type: {said}; "

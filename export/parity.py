@@ -143,7 +143,7 @@ def verify(bundle: Bundle, progress: Callable[[str], None] = lambda stage: None)
     Raises:
         BundleError: the manifest, the weights or the vectors themselves cannot be trusted.
     """
-    with _one_thread():
+    with one_thread():
         return Report(tuple(_results(bundle, progress)))
 
 
@@ -169,7 +169,7 @@ def _results(bundle: Bundle, progress: Callable[[str], None]) -> Iterator[GraphR
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Let torch compute in one thread: the same sums on any machine, and no waiting for threads.
 
     Where other work takes the cores, threads made eager's small products 4 to 20 times slower.

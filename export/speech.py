@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from deploy_bias.encoder import Encoder, build_encoder
 from deploy_bias.errors import SourceError
 from deploy_bias.frontend import DefaultFrontend, GlobalMVN, UtteranceMVN, get_frontend
+from export.weights import fill, part
 
 FRONTEND, NORMALIZE, ENCODER = "frontend", "normalize", "encoder"
 """ESPnet's prefixes of the modules in a checkpoint."""
@@ -98,7 +98,7 @@ def build_frontend(
         frontend = get_frontend(**options)
     except (TypeError, ValueError) as error:
         raise SourceError(f"{where}: frontend_conf: {error}") from error
-    return _filled(frontend, FRONTEND, state, where)
+    return fill(frontend, FRONTEND, state, "frontend_conf", where)
 
 
 def build_normalize(
@@ -115,7 +115,7 @@ def build_normalize(
         case "utterance_mvn":
             return UtteranceMVN(**options)
         case "global_mvn":
-            own = _own(NORMALIZE, state)
+            own = part(NORMALIZE, state)
             if own.keys() != {"mean", "std"}:
                 raise SourceError(
                     f"{where}: expected {NORMALIZE}.mean and {NORMALIZE}.std, got "
@@ -142,26 +142,4 @@ def build_encoder_of(
         encoder = build_encoder({"encoder_conf": conf, "input_size": options["input_size"]})
     except (TypeError, ValueError) as error:
         raise SourceError(f"{where}: encoder_conf: {error}") from error
-    return _filled(encoder, ENCODER, state, where)
-
-
-def _own(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(f"{prefix}."): tensor
-        for name, tensor in state.items()
-        if name.startswith(f"{prefix}.")
-    }
-
-
-def _filled(module: _Module, prefix: str, state: Mapping[str, Tensor], where: str) -> _Module:
-    try:
-        module.load_state_dict(_own(prefix, state), strict=True)
-    except RuntimeError as error:
-        raise SourceError(f"{where}: the weights do not fit {prefix}_conf: {error}") from error
-    for name, tensor in module.state_dict().items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise SourceError(
-                f"{where}: {prefix}.{name}: expected finite values; it holds others (a diverged "
-                "training?)."
-            )
-    return module.requires_grad_(False).eval()
+    return fill(encoder, ENCODER, state, "encoder_conf", where)

@@ -1,17 +1,18 @@
 """The decoder and the joint network of an ESPnet transducer, built from config and weights."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from deploy_bias.decoder import MEGADecoder
 from deploy_bias.errors import SourceError
 from deploy_bias.joint import JointNetwork
 from export.rollouts import read_frames
+from export.weights import fill
 
 DECODER, JOINT = "decoder", "joint_network"
 """ESPnet's prefixes of the two modules in a checkpoint."""
@@ -133,23 +134,13 @@ def _build(
     state: Mapping[str, Tensor],
     where: str,
 ) -> _Module:
-    own = {
-        name.removeprefix(f"{prefix}."): tensor
-        for name, tensor in state.items()
-        if name.startswith(f"{prefix}.")
-    }
+    known = list(inspect.signature(kind).parameters)
+    if unknown := [name for name in options if name not in known]:
+        raise SourceError(
+            f"{where}: {section}: option {unknown[0]!r} is unknown, supported: {', '.join(known)}."
+        )
     try:
         module = kind(**options)
     except (TypeError, ValueError) as error:
         raise SourceError(f"{where}: {section}: {error}") from error
-    try:
-        module.load_state_dict(own, strict=True)
-    except RuntimeError as error:
-        raise SourceError(f"{where}: the weights do not fit {section}: {error}") from error
-    for name, tensor in module.named_parameters():
-        if not torch.isfinite(tensor).all():
-            raise SourceError(
-                f"{where}: {prefix}.{name}: expected finite values; it holds others (a diverged "
-                "training?)."
-            )
-    return module.requires_grad_(False).eval()
+    return fill(module, prefix, state, section, where)

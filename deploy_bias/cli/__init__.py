@@ -3,6 +3,7 @@
 Exit status: 0 done, 1 a graph does not match, 2 the request cannot be carried out.
 """
 
+import signal
 import sys
 
 import typer
@@ -24,6 +25,8 @@ for command in (export, verify, inspect, transcribe, evaluate, decode, demo):
 
 def main() -> None:
     """Run the command line; every error is one line, unless --debug asks for the traceback."""
+    # Like Ctrl-C: what was begun is cleaned up. Status 143 is what the shell says of a SIGTERM.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app()  # leaves by SystemExit, usage errors with status 2
     except Exception as error:

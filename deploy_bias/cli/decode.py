@@ -43,6 +43,10 @@ def run(
 ) -> None:
     """Decode encoder frames: the transducer's search over the decoder and the joint network."""
     options = search_options(search, beam_size)
+    if nbest > 1 and search is SearchName.greedy:
+        raise OptionError(
+            "--nbest: the greedy search has one result; add --search default or maes."
+        )
     frames = read_frames(encoder_out)
     opened = Bundle(bundle)
     with stages(debug) as progress:

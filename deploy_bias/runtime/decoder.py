@@ -188,6 +188,11 @@ class Stream:
         )
 
     def _check(self, states: Sequence[State], labels: Sequence[int]) -> None:
+        if not isinstance(states, Sequence) or not isinstance(labels, Sequence | np.ndarray):
+            raise ContractError(
+                f"expected a list of states and a list of labels, got {type(states).__name__} and "
+                f"{type(labels).__name__}."
+            )
         if len(states) != len(labels) or not len(states):
             raise ContractError(
                 f"expected a label for each of one or more states, got {len(labels)} labels and "

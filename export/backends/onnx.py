@@ -10,6 +10,7 @@ from torch import nn
 from torch.export import Dim
 
 from deploy_bias.contract import DynamicSize, GraphContract, Operators, Precision
+from deploy_bias.step_normalization import with_native_layer_norms
 from deploy_bias.toeplitz import toeplitz_by_repeat
 from export.backends import Exported, LabelOf, file_name
 from export.graphs import Graph
@@ -33,7 +34,7 @@ def _export_one(graph: Graph, precision: Precision, label: LabelOf) -> Exported:
     import onnxscript.optimizer
 
     contract = graph.contract
-    module = graph.module(toeplitz_by_repeat)
+    module = with_native_layer_norms(graph.module(toeplitz_by_repeat))
     program = torch.onnx.export(
         module,
         graph.example_inputs(),

@@ -23,6 +23,10 @@ FILES = {
     "bias.pt",
     "decoder.onnx",
     "decoder.pt",
+    "encoder.onnx",
+    "encoder.pt",
+    "frontend.onnx",
+    "frontend.pt",
     "joiner.onnx",
     "joiner.pt",
     "manifest.json",
@@ -51,8 +55,8 @@ class TestWhatIsWritten:
     def test_weights_have_their_espnet_names_and_values(self, digits_bundle, digits):
         state = torch.load(digits / "valid.loss.best.pth", weights_only=True)
         weights = load_file(digits_bundle.folder / "weights.safetensors")
-        wanted = {name for name in state if name.startswith(("decoder.", "joint_network."))}
-        assert set(weights) == wanted
+        # CTC is an auxiliary loss of the training.
+        assert set(weights) == {name for name in state if not name.startswith("ctc_lin.")}
         assert all(np.array_equal(array, state[name]) for name, array in weights.items())
 
     def test_tokens(self, digits_bundle):
@@ -68,8 +72,6 @@ class TestWhatIsWritten:
             assert np.array_equal(got["biased_scores"], vectors[f"bias/{case}/biased_scores"][0])
 
     def test_the_matrix_is_not_in_the_files(self, digits_bundle):
-        for artifact in digits_bundle.manifest.artifacts:
-            assert artifact.bytes < (300_000 if artifact.path == "model.pte" else 210_000)
         (onnx, script) = (digits_bundle.folder / name for name in ("bias.onnx", "bias.pt"))
         assert onnx.stat().st_size + script.stat().st_size < 10_000
 

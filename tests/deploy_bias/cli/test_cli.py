@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,17 @@ def test_the_installed_command(tmp_path):
         assert stage in done.stderr
     assert "cpuinfo" not in done.stderr
     assert "Warning" not in done.stderr
+
+
+def test_an_export_that_is_terminated_leaves_nothing(digits, tmp_path):
+    arguments = [COMMAND, "export", str(digits), "-o", str(tmp_path / "b"), "--backend", "onnx"]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        while not any(tmp_path.iterdir()):  # its scratch folder
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(60) == 143
+    assert not any(tmp_path.iterdir())
 
 
 def test_export(run, digits, tmp_path, digits_bundle):
@@ -188,6 +200,7 @@ def test_decode_no_frames_at_all(run, digits_bundle, tmp_path):
         (["decode", "{bundle}", "nowhere.npy"], "nowhere.npy: no such file"),
         (["decode", "nowhere", "{frames}"], "nowhere: is not a folder; expected a bundle"),
         (["decode", "{bundle}", "{frames}", "--beam-size", "2"], "add --search default"),
+        (["decode", "{bundle}", "{frames}", "--nbest", "3"], "the greedy search has one result"),
         (["decode", "{bundle}", "{frames}", "--search", "beam"], "Invalid value for '--search'"),
         (
             ["decode", "{bundle}", "{frames}", "--search", "maes", "--beam-size", "13"],

@@ -255,7 +255,7 @@ class TestMicrophone:
         (["{wav}", "--microphone"], "name audio files or --microphone"),
         (["{wav}", "--json", "--stream"], "leave out --stream"),
         (["{wav}", "--beam-size", "3"], "the greedy search has no beam"),
-        (["{wav}", "--backend", "tflite"], "no artifact for backend 'tflite'"),
+        (["{wav}", "--backend", "tflite"], "backend 'tflite' is unknown"),
         (["{wav}", "--precision", "int4"], "in precision 'int4'"),
         (["{wav}", "--precision", "int5"], "Invalid value for '--precision'"),
         (["{wav}", "--lead-in", "-1"], "Invalid value for '--lead-in'"),

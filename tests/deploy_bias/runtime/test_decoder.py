@@ -140,6 +140,10 @@ class TestWhatIsRefused:
         with pytest.raises(ContractError, match="one or more states"):
             stream.step([], [])
 
+    def test_a_state_that_is_in_no_list(self, stream):
+        with pytest.raises(ContractError, match=r"expected a list of states.*got State and int"):
+            stream.step(stream.start(), 1)
+
     def test_a_state_of_another_bundle(self, stream, digits_bundle):
         other = Decoder(load(digits_bundle, "torchscript")["decoder"]).stream().start()
         for wrong in (other, None):
