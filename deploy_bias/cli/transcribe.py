@@ -66,9 +66,10 @@ def run(
             **options,
         )
         if isinstance(recognizer, OfflineRecognizer) and (stream or microphone):
+            option = "--stream" if stream else "--microphone"
             raise OptionError(
-                f"{'--stream' if stream else '--microphone'}: {bundle} was exported with --offline, "
-                "for whole utterances; export without it."
+                f"{option}: {bundle} was exported with --offline, for whole utterances; export "
+                "without it."
             )
         if not stream:
             for path in files:

@@ -1,5 +1,6 @@
 """The recogniser that fits a bundle. No torch here."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from deploy_bias.bundle import Bundle
@@ -34,5 +35,7 @@ def open_recognizer(
     there = {
         graph.name for artifact in bundle.artifacts(backend, precision) for graph in artifact.graphs
     }
-    kind = OfflineRecognizer if there.issuperset(OfflineRecognizer.GRAPHS) else Recognizer
+    kind: Callable[..., Recognizer | OfflineRecognizer] = (
+        OfflineRecognizer if there.issuperset(OfflineRecognizer.GRAPHS) else Recognizer
+    )
     return kind(bundle, backend, search, precision=precision, lead_in=lead_in, **search_options)

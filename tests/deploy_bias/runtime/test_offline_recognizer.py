@@ -62,7 +62,7 @@ class TestAgainstEspnet:
             assert abs(our.score - float(their.score)) < 1e-3
 
     def test_it_hears_what_streaming_loses(self, recognizer):
-        """The first word of prompts_3 starts at once, and ESPnet's streaming drops a frame there."""
+        """The first word of prompts_3 starts at once, where ESPnet's streaming drops a frame."""
         assert recognizer.decode(samples_of("prompts_3"), RATE).text == "three five five one"
 
 
@@ -193,7 +193,7 @@ class TestWhichRecognizer:
 
     def test_the_other_one_says_what_to_do(self, digits_bundle, offline_bundle):
         with pytest.raises(
-            BundleError, match="no graph frontend and .*export .* without --offline"
+            BundleError, match=r"no graph frontend and .*export .* without --offline"
         ):
             Recognizer(offline_bundle)
         message = "no graph offline_frontend and .*export with --offline --backend onnx"
