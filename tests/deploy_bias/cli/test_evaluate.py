@@ -70,7 +70,7 @@ def test_an_offline_bundle(run, offline_bundle):
     _, out, _ = run("evaluate", offline_bundle.folder, MANIFEST, "--json")
     (found,) = json.loads(out)["results"]
     assert found["backend"] == "onnx"
-    assert found["word_error_rate"] == pytest.approx(5 / 39)
+    assert found["word_error_rate"] == pytest.approx(4 / 39)
     status, _, err = run("evaluate", offline_bundle.folder, MANIFEST, "--backend", "torchscript")
     assert status == 2
     assert "no graph encoder for torchscript" in err
