@@ -5,6 +5,7 @@ from pathlib import Path
 
 from deploy_bias.bundle import Bundle
 from deploy_bias.contract import Precision
+from deploy_bias.runtime.backends import require
 from deploy_bias.runtime.offline_recognizer import OfflineRecognizer
 from deploy_bias.runtime.recognizer import Recognizer
 
@@ -31,6 +32,7 @@ def open_recognizer(
     Raises:
         BundleError, BackendError, OptionError: as `Recognizer`.
     """
+    require(backend)
     bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
     there = {
         graph.name for artifact in bundle.artifacts(backend, precision) for graph in artifact.graphs

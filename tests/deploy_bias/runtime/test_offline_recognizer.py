@@ -208,7 +208,7 @@ class TestWhichRecognizer:
     @pytest.mark.parametrize(
         ("options", "error", "message"),
         [
-            ({"backend": "tflite"}, BackendError, "no artifact for backend 'tflite'"),
+            ({"backend": "tflite"}, BackendError, "backend 'tflite' is unknown"),
             ({"search": "beam"}, OptionError, "choose from greedy"),
             ({"precision": "int4"}, BackendError, "in precision 'int4'"),
             ({"lead_in": -1.0}, OptionError, "lead_in must be 0 to 60"),
