@@ -15,11 +15,12 @@ from deploy_bias.cli.console import Debug, out
 from deploy_bias.errors import BundleError, SourceError
 
 ASSETS = Path("app/src/main/assets")
+WAVS = Path(str(files("deploy_bias"))) / "data/digits/wavs"
 BACKENDS = ("onnx", "executorch")
 """Those that the app has."""
 NEXT = """\
-Open {project} in Android Studio and run `app`, or with a phone connected:
-  cd {project} && ./gradlew installDebug
+Open {project} in Android Studio and run `app`, or, with the Android SDK, Gradle and a phone:
+  gradle -p {project} installDebug
   adb shell am start -n org.deploybias.app/.MainActivity"""
 
 
@@ -76,17 +77,16 @@ def write_assets(bundle: Bundle, assets: Path) -> dict[str, int]:
         {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
         for path, data in sorted(contents.items())
     ]
-    wavs = Path(str(files("deploy_bias"))) / "data/digits/wavs"
-    recordings = {path.name: path.read_bytes() for path in sorted(wavs.glob("*.wav"))}
+    recordings = _recordings(bundle, artifacts[0].backend)
     index = {
         "sha256": hashlib.sha256(json.dumps(entries).encode()).hexdigest(),
         "bundle": entries,
-        "recordings": list(recordings),
+        "recordings": recordings,
     }
     everything = {
         "index.json": json.dumps(index, indent=1).encode(),
         **{f"bundle/{path}": data for path, data in contents.items()},
-        **{f"recordings/{name}": data for name, data in recordings.items()},
+        **{f"recordings/{name}": (WAVS / name).read_bytes() for name in recordings},
     }
     assets.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".assets-", dir=assets.parent) as scratch:
@@ -98,3 +98,21 @@ def write_assets(bundle: Bundle, assets: Path) -> dict[str, int]:
             shutil.move(assets, Path(scratch) / "old")
         fresh.rename(assets)
     return {path: len(data) for path, data in everything.items()}
+
+
+def _recordings(bundle: Bundle, backend: str) -> dict[str, str]:
+    """Return what is heard in each shipped recording; none if the model cannot hear them."""
+    import soundfile
+
+    from deploy_bias.runtime import Recognizer
+
+    try:
+        recognizer = Recognizer(bundle, backend)
+    except BundleError:  # no encoder
+        return {}
+    heard = {}
+    for path in sorted(WAVS.glob("*.wav")):
+        samples, rate = soundfile.read(path, dtype="float32")
+        if rate == recognizer.sample_rate:
+            heard[path.name] = recognizer.decode(samples, rate).text
+    return heard

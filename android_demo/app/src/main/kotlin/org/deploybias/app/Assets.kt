@@ -25,7 +25,7 @@ class Assets(
     private class Index(
         val sha256: String,
         val bundle: List<Entry>,
-        val recordings: List<String>,
+        val recordings: Map<String, String>,
     )
 
     @Serializable
@@ -48,8 +48,9 @@ class Assets(
         Json.decodeFromString(Index.serializer(), text)
     }
 
-    /** The recordings, by name. */
-    val recordings: List<String> get() = index.recordings
+    /** The recordings' names, and what Python heard in each. */
+    val heard: Map<String, String> get() = index.recordings
+    val recordings: List<String> get() = heard.keys.toList()
 
     fun recording(name: String): Recording = readWav(open("recordings/$name").use { it.readBytes() }, name)
 

@@ -23,6 +23,7 @@ class MainActivity : Activity() {
     private var afterPermission: (() -> Unit)? = null
 
     override fun onCreate(state: Bundle?) {
+        setTheme(android.R.style.Theme_Material_Light_DarkActionBar)
         super.onCreate(state)
         title = Words.TITLE
         screens =
