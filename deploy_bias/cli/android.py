@@ -91,13 +91,13 @@ def write_assets(bundle: Bundle, assets: Path) -> dict[str, int]:
     assets.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".assets-", dir=assets.parent) as scratch:
         fresh = Path(scratch) / "fresh"
-        for path, data in everything.items():
-            (fresh / path).parent.mkdir(parents=True, exist_ok=True)
-            (fresh / path).write_bytes(data)
+        for name, data in everything.items():
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+            (fresh / name).write_bytes(data)
         if assets.exists():
             shutil.move(assets, Path(scratch) / "old")
         fresh.rename(assets)
-    return {path: len(data) for path, data in everything.items()}
+    return {name: len(data) for name, data in everything.items()}
 
 
 def _recordings(bundle: Bundle, backend: str) -> dict[str, str]:
