@@ -13,7 +13,7 @@ FORMAT: Literal["deploy_bias"] = "deploy_bias"
 FORMAT_VERSION = 1
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-DType = Literal["float32", "int64"]
+DType = Literal["float32", "int64", "int32", "bool"]
 Precision = Literal["fp32", "int8", "int4"]
 """Of the linear layers' weights; inputs, outputs and state are float32 in each.
 
@@ -127,12 +127,22 @@ class EncoderModule(_Strict):
         return max((feature_frames - self.offset) // self.stride - 2, 0)
 
 
+class ForeignModule(_Strict):
+    """A module that is not ours, for `deploy_bias.testing`; no bundle holds one.
+
+    name: of its class.
+    """
+
+    type: Literal["ForeignModule"] = "ForeignModule"
+    name: str
+
+
 class State(_Strict):
     """One input that the host carries from step to step, and how its next value is made.
 
     - "replace": the next value is the output.
     - "append": the input is a window, oldest row first along its axis 1; the next one is the
-      window without its first row, and `output[row]` behind.
+      window without its first row, and `output[row]` behind (`output` if no row is said).
     - "extend": likewise, with the first n rows of `output` behind and as many rows gone; n is
       `EncoderModule.encoder_frames` of the input `frames`.
     - "count": the number of valid rows of the windows: of a decoder as
@@ -153,10 +163,17 @@ class GraphContract(_Strict):
 
     name: str
     kind: Literal[
-        "bias", "decoder", "joint", "frontend", "encoder", "offline_frontend", "offline_encoder"
+        "bias",
+        "decoder",
+        "joint",
+        "frontend",
+        "encoder",
+        "offline_frontend",
+        "offline_encoder",
+        "module",
     ]
     module: Annotated[
-        BiasModule | DecoderModule | JointModule | FrontendModule | EncoderModule,
+        BiasModule | DecoderModule | JointModule | FrontendModule | EncoderModule | ForeignModule,
         Field(discriminator="type"),
     ]
     inputs: tuple[TensorSpec, ...]

@@ -40,6 +40,7 @@ def run_case(
             name: tensor.to(dtype) if tensor.is_floating_point() else tensor
             for name, tensor in step.inputs.items()
         }
+        state = {name: own.get(name, tensor) for name, tensor in state.items()}
         found = _genuine(contract, own, call({**own, **state}))
         state = next_state(contract, state, own, found)
         outputs.append(found)
@@ -55,7 +56,7 @@ def initial_state(contract: GraphContract, dtype: torch.dtype) -> Outputs:
         state.input: torch.full(
             _shape(specs[state.input]),
             state.initial,
-            dtype=torch.int64 if specs[state.input].dtype == "int64" else dtype,
+            dtype=dtype_of(specs[state.input], dtype),
         )
         for state in contract.state
     }
@@ -83,9 +84,9 @@ def next_state(
             after[rule.input] = torch.cat([value, new], dim=1)[:, new.shape[1] :]
         elif rule.update == "append":
             assert rule.output is not None
-            assert rule.row is not None
-            row = outputs[rule.output][rule.row].unsqueeze(1)
-            after[rule.input] = torch.cat([value[:, 1:], row], dim=1)
+            output = outputs[rule.output]
+            row = output if rule.row is None else output[rule.row]
+            after[rule.input] = torch.cat([value[:, 1:], row.unsqueeze(1)], dim=1)
         else:
             assert rule.output is not None
             after[rule.input] = outputs[rule.output]
@@ -115,6 +116,12 @@ def _genuine(contract: GraphContract, inputs: Tensors, outputs: Outputs) -> Outp
         name: torch.cat([tensor[:, :rows], torch.zeros_like(tensor[:, rows:])], dim=1)
         for name, tensor in outputs.items()
     }
+
+
+def dtype_of(spec: TensorSpec, dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype of a tensor in a run where floating-point tensors have `dtype`."""
+    found: torch.dtype = getattr(torch, spec.dtype)
+    return dtype if found.is_floating_point else found
 
 
 def _shape(spec: TensorSpec) -> list[int]:

@@ -10,8 +10,7 @@ import typer
 from rich.table import Table
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.cli.console import Debug, Json, out, print_json, stages
-from deploy_bias.cli.export import names
+from deploy_bias.cli.console import Debug, Json, names, out, print_json, stages
 from deploy_bias.cli.transcribe import transcribe
 from deploy_bias.contract import Manifest, Precision
 from deploy_bias.errors import BackendError, OptionError, SourceError

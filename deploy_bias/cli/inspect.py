@@ -72,7 +72,8 @@ def _modules(graphs: list[GraphContract]) -> Table:
         options = graph.module.model_dump(exclude={"type", "weights", "options"}, exclude_none=True)
         options |= getattr(graph.module, "options", {})
         text = ", ".join(f"{name}={value}" for name, value in options.items())
-        table.add_row(graph.name, f"{graph.module.type}({text})", graph.module.weights)
+        weights = getattr(graph.module, "weights", "")
+        table.add_row(graph.name, f"{graph.module.type}({text})", weights)
     return table
 
 

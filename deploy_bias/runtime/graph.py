@@ -41,7 +41,7 @@ class Graph:
         """
         check_inputs(self.contract, inputs)
         outputs = self.run(
-            [np.ascontiguousarray(inputs[spec.name]) for spec in self.contract.inputs]
+            [np.asarray(inputs[spec.name], order="C") for spec in self.contract.inputs]
         )
         return {
             spec.name: output for spec, output in zip(self.contract.outputs, outputs, strict=True)

@@ -2,13 +2,18 @@
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from torch import Tensor
 
 from deploy_bias.contract import GraphContract, Label, Operators, Precision
 from deploy_bias.errors import BackendError
 from export.graphs import Graph
+
+Run = Callable[..., Tensor | Sequence[Tensor]]
+"""What takes and gives tensors in the order of a contract."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class Backend(Protocol):
     """Whether it can export a dynamic length."""
     PRECISIONS: tuple[Precision, ...]
     """What it can export in."""
+    STAGE: str
+    """The artifact itself, as the last stage of an export."""
 
     def export(
         self, graphs: Sequence[Graph], precision: Precision, label: LabelOf
@@ -58,6 +65,9 @@ class Backend(Protocol):
         In any precision but fp32 every `nn.Linear` of a graph is quantised, and nothing else; a
         graph without one is the same in each.
         """
+
+    def stages(self, graph: Graph) -> Iterator[tuple[str, Run]]:
+        """Yield what an export in fp32 makes on its way to the artifact, each ready to run."""
 
 
 def backends() -> dict[str, Backend]:

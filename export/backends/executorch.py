@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,12 +10,13 @@ from torch import nn
 
 from deploy_bias.contract import Operators, Precision
 from deploy_bias.toeplitz import toeplitz_by_gather
-from export.backends import Exported, LabelOf, marked
+from export.backends import Exported, LabelOf, Run, marked
 from export.graphs import Graph
 
 VERSIONS = ("torch", "executorch", "torchao")
 DYNAMIC = False
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "int4")
+STAGE = "delegate"
 GROUP = 32
 """Weights that share a scale in int4. XNNPACK has no smaller groups; larger ones err more."""
 
@@ -34,6 +35,17 @@ def export(graphs: Sequence[Graph], precision: Precision, label: LabelOf) -> lis
     operators = {name: _operators(edge.exported_program(name)) for name in programs}
     data = bytes(edge.to_executorch(_config(graphs)).buffer)
     return [Exported(marked("model.pte", precision), data, tuple(graphs), operators)]
+
+
+def stages(graph: Graph) -> Iterator[tuple[str, Run]]:
+    """Yield the module, what torch.export makes of it, and that in the edge dialect."""
+    from executorch.exir import to_edge
+
+    module = graph.module(toeplitz_by_gather)
+    yield "eager rewrite", module
+    program = torch.export.export(module, graph.example_inputs())
+    yield "ExportedProgram", program.module()
+    yield "edge dialect", to_edge(program).exported_program().module()
 
 
 def quantize(module: nn.Module, precision: Precision) -> nn.Module:

@@ -1,23 +1,24 @@
 """ONNX by the dynamo exporter, one file a graph."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.export import Dim
 
 from deploy_bias.contract import DynamicSize, GraphContract, Operators, Precision
 from deploy_bias.step_normalization import with_native_layer_norms
 from deploy_bias.toeplitz import toeplitz_by_repeat
-from export.backends import Exported, LabelOf, file_name
+from export.backends import Exported, LabelOf, Run, file_name
 from export.graphs import Graph
 
 VERSIONS = ("torch", "onnx", "onnxscript", "onnxruntime")
 DYNAMIC = True
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "int4")
+STAGE = "ONNX optimised"
 OPSET = 20
 LARGEST_FOLDED = 8192
 """Elements of the largest constant that the exporter may compute."""
@@ -30,12 +31,22 @@ def export(graphs: Sequence[Graph], precision: Precision, label: LabelOf) -> lis
     return [_export_one(graph, precision, label) for graph in graphs]
 
 
-def _export_one(graph: Graph, precision: Precision, label: LabelOf) -> Exported:
-    import onnxscript.optimizer
+def stages(graph: Graph) -> Iterator[tuple[str, Run]]:
+    """Yield the module, what torch.export makes of it, and the ONNX that nobody optimised."""
+    module = _rewritten(graph)
+    yield "eager rewrite", module
+    program = _program(graph, module)
+    yield "ExportedProgram", program.exported_program.module()
+    yield "ONNX unoptimised", _as_it_stands(program.model_proto)
 
+
+def _rewritten(graph: Graph) -> nn.Module:
+    return with_native_layer_norms(graph.module(toeplitz_by_repeat))
+
+
+def _program(graph: Graph, module: nn.Module) -> Any:
     contract = graph.contract
-    module = with_native_layer_norms(graph.module(toeplitz_by_repeat))
-    program = torch.onnx.export(
+    return torch.onnx.export(
         module,
         graph.example_inputs(),
         dynamo=True,
@@ -46,7 +57,34 @@ def _export_one(graph: Graph, precision: Precision, label: LabelOf) -> Exported:
         optimize=False,
         verbose=False,
     )
-    assert program is not None
+
+
+def _as_it_stands(model: Any) -> Run:
+    """Return a model on ONNX Runtime with all its optimisations off."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    names = [node.name for node in session.get_inputs()]
+
+    def run(*tensors: Tensor) -> list[Tensor]:
+        arrays = [tensor.numpy() for tensor in tensors]
+        return [
+            torch.from_numpy(x) for x in session.run(None, dict(zip(names, arrays, strict=True)))
+        ]
+
+    return run
+
+
+def _export_one(graph: Graph, precision: Precision, label: LabelOf) -> Exported:
+    import onnxscript.optimizer
+
+    contract = graph.contract
+    module = _rewritten(graph)
+    program = _program(graph, module)
     # The matrix must not be folded into the file; ONNX Runtime folds it when it loads. And no
     # rewriting: `optimize` takes the addition of an epsilon of 1e-12 for that of zero.
     onnxscript.optimizer.fold_constants(program.model, output_size_limit=LARGEST_FOLDED)

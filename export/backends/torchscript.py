@@ -3,18 +3,19 @@
 import io
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from deploy_bias.contract import Operators, Precision
 from deploy_bias.toeplitz import toeplitz
-from export.backends import Exported, LabelOf, file_name
+from export.backends import Exported, LabelOf, Run, file_name
 from export.graphs import Graph
 
 VERSIONS = ("torch",)
 DYNAMIC = False
 PRECISIONS: tuple[Precision, ...] = ("fp32",)
+STAGE = "TorchScript"
 WRITTEN_BY_ITSELF = ("version", "byteorder", ".data/serialization_id")
 """Records that the writer adds to every archive."""
 
@@ -22,6 +23,11 @@ WRITTEN_BY_ITSELF = ("version", "byteorder", ".data/serialization_id")
 def export(graphs: Sequence[Graph], precision: Precision, label: LabelOf) -> list[Exported]:
     """Export each graph as NAME.pt, with its label as an extra file."""
     return [_export_one(graph, precision, label) for graph in graphs]
+
+
+def stages(graph: Graph) -> Iterator[tuple[str, Run]]:
+    """Yield the module that is traced."""
+    yield "eager rewrite", graph.module(toeplitz)
 
 
 def _export_one(graph: Graph, precision: Precision, label: LabelOf) -> Exported:

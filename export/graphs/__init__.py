@@ -20,7 +20,9 @@ Call = Callable[[Tensors], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Step:
-    """The inputs of one call, without the state; and what becomes of the state before it.
+    """The inputs of one call; and what becomes of the state before it.
+
+    An input that is state is carried, unless it is among the inputs: then it is that.
 
     - "continue": what the call before left.
     - "reset": the initial one.
@@ -61,3 +63,10 @@ class Graph(ABC):
     @abstractmethod
     def cases(self) -> dict[str, list[Step]]:
         """Return what it is proven on, by name."""
+
+    def nearby(self) -> list[Call]:
+        """Return float64 rounded at random as float32 rounds, several draws of it.
+
+        None, if no case is so near to a singularity that rounding alone changes what comes out.
+        """
+        return []

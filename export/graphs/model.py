@@ -9,11 +9,12 @@ from deploy_bias.contract import (
     BiasModule,
     DecoderModule,
     EncoderModule,
+    ForeignModule,
     FrontendModule,
     GraphContract,
     JointModule,
 )
-from deploy_bias.errors import OptionError
+from deploy_bias.errors import OptionError, SourceError
 from deploy_bias.frontend import UtteranceMVN
 from export.checkpoint import Source, build_bias_module
 from export.graphs import Graph
@@ -184,6 +185,8 @@ def bundle_graph(contract: GraphContract, weights: Mapping[str, Tensor], where: 
         return DecoderGraph(build_decoder(module.options, weights, where), contract)
     if isinstance(module, JointModule):
         return JointGraph(build_joint(module.options, weights, where), contract)
+    if isinstance(module, ForeignModule):
+        raise SourceError(f"{where}: {contract.name} is made of {module.name}, not of a model.")
     return _speech_graph(contract, module, weights, where)
 
 

@@ -15,54 +15,86 @@ from deploy_bias.toeplitz import toeplitz, toeplitz_by_gather
 from export import export_bundle, verify
 from export.backends import onnx as onnx_exporter
 from export.graphs.bias import WindowModule
-from export.parity import CaseResult, GraphResult, Report, judge, relative_error
+from export.judge import Truth, judge
+from export.parity import Report
+from export.results import CaseResult, GraphResult
 
 EXACT = torch.tensor([[[1.0, -2.0], [0.5, 4.0]]], dtype=torch.float64)
 EAGER = EXACT.float()
 
 
 HALF_UNIT = torch.finfo(torch.float32).eps / 2
+LIMIT = 1e-6
+
+
+def judged(got, eager, exact, yardstick=1.0):
+    return judge(got, Truth(eager, exact), yardstick, LIMIT)
 
 
 class TestJudge:
     def test_equal_passes(self):
-        found = judge(EAGER, EAGER, EXACT, HALF_UNIT, 1e-6)
+        found = judged(EAGER, EAGER, EXACT)
         assert found["passed"]
         assert found["error"] == 0
 
-    def test_the_yardstick_is_eagers_error_by_the_largest_value(self):
+    def test_the_yardstick_is_eagers_error_by_half_a_unit_of_the_largest_value(self):
         eager = EAGER + torch.tensor([[[0.0, 2.0**-20], [0.0, 0.0]]])
-        assert relative_error(eager, EXACT) == 2.0**-20 / 4
-        assert relative_error(EAGER, EXACT) == HALF_UNIT
+        assert Truth(eager, EXACT).yardstick == 2.0**-20 / (4 * HALF_UNIT)
+        assert Truth(EAGER, EXACT).yardstick == 1
 
     def test_the_budget_is_four_times_the_yardstick(self):
         unit = 2.0**-22  # of the last place of 2
         near = EAGER + torch.tensor([[[0.0, 4 * unit], [0.0, 0.0]]])
         far = EAGER + torch.tensor([[[0.0, 5 * unit], [0.0, 0.0]]])
-        assert judge(near, EAGER, EXACT, unit / 4, 1e-6)["passed"]
-        found = judge(far, EAGER, EXACT, unit / 4, 1e-6)
+        yardstick = unit / (4 * HALF_UNIT)
+        assert judged(near, EAGER, EXACT, yardstick)["passed"]
+        found = judged(far, EAGER, EXACT, yardstick)
         assert not found["passed"]
         assert found["worst"]["step"] == 0
         assert found["worst"]["index"] == [0, 1]
         assert found["error_by_eager"] == 5
 
+    def test_the_error_of_every_step_is_kept(self):
+        exact = torch.ones(3, 2, dtype=torch.float64)
+        got = exact.float()
+        got[1, 0] += 0.5
+        got[2, 1] = torch.nan
+        found = judged(got, exact.float(), exact)
+        assert found["errors"] == (0.0, 0.5, float("inf"))
+        assert (found["worst"]["step"], found["worst"]["index"]) == (2, [1])
+
+    def test_where_rounding_alone_moves_the_output_it_may_move(self):
+        exact = torch.ones(2, 1, dtype=torch.float64)
+        near = exact + torch.tensor([[0.0], [1e-3]])
+        got = exact.float() + torch.tensor([[0.0], [3e-3]])
+        truth = Truth(exact.float(), exact, [near])
+        assert judge(got, truth, 1.0, LIMIT)["passed"]
+        assert not judge(got.flip(0), truth, 1.0, LIMIT)["passed"]  # at the other step it does not
+
+    def test_what_rounding_alone_makes_infinite_decides_nothing(self):
+        exact = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+        near = torch.tensor([[torch.inf, 2.0]], dtype=torch.float64)
+        truth = Truth(exact.float(), exact, [near])
+        assert judge(torch.tensor([[torch.nan, 2.0]]), truth, 1.0, LIMIT)["passed"]
+        assert not judge(torch.tensor([[1.0, torch.nan]]), truth, 1.0, LIMIT)["passed"]
+
     def test_an_eager_module_that_is_wrong_is_no_excuse(self):
         wrong = EAGER + torch.tensor([[[1e-3, 0.0], [0.0, 0.0]]])
-        yardstick = relative_error(wrong, EXACT)
-        assert not judge(wrong, wrong, EXACT, yardstick, 1e-6)["passed"]
-        assert not judge(EAGER, wrong, EXACT, yardstick, 1e-6)["passed"]
+        yardstick = Truth(wrong, EXACT).yardstick
+        assert not judged(wrong, wrong, EXACT, yardstick)["passed"]
+        assert not judged(EAGER, wrong, EXACT, yardstick)["passed"]
 
     def test_subnormal_values_may_be_flushed_to_zero(self):
         exact = torch.tensor([1e-40], dtype=torch.float64)
-        assert judge(torch.zeros(1), exact.float(), exact, HALF_UNIT, 1e-6)["passed"]
+        assert judged(torch.zeros(1), exact.float(), exact)["passed"]
         exact = torch.tensor([1e-37], dtype=torch.float64)
-        assert not judge(torch.zeros(1), exact.float(), exact, HALF_UNIT, 1e-6)["passed"]
+        assert not judged(torch.zeros(1), exact.float(), exact)["passed"]
 
     @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
     def test_what_should_be_finite(self, bad):
         got = EAGER.clone()
         got[0, 0, 1] = bad
-        found = judge(got, EAGER, EXACT, HALF_UNIT, 1e-6)
+        found = judged(got, EAGER, EXACT)
         assert not found["passed"]
         assert found["worst"]["index"] == [0, 1]
 
@@ -72,13 +104,13 @@ class TestJudge:
         exact, eager, found = EXACT.clone(), EAGER.clone(), EAGER.clone()
         exact[0, 0, 0], eager[0, 0, 0], found[0, 0, 0] = special, special, got
         same = str(special) == str(got)
-        assert judge(found, eager, exact, HALF_UNIT, 1e-6)["passed"] == same
+        assert judged(found, eager, exact)["passed"] == same
 
     def test_another_shape_or_dtype(self):
         with pytest.raises(RuntimeError, match=r"output is torch.float32 \(2, 2\)"):
-            judge(EAGER[0], EAGER, EXACT, HALF_UNIT, 1e-6)
+            judged(EAGER[0], EAGER, EXACT)
         with pytest.raises(RuntimeError, match=r"torch\.float16"):
-            judge(EAGER.half(), EAGER, EXACT, HALF_UNIT, 1e-6)
+            judged(EAGER.half(), EAGER, EXACT)
 
 
 def transposed(layout):
@@ -132,6 +164,18 @@ class TestFaults:
         export_bundle(bias, tmp_path / "b", backends_wanted=["onnx", "torchscript"])
         report = verify(Bundle(tmp_path / "b"))
         assert {r.backend: r.passed for r in report.results} == {"onnx": False, "torchscript": True}
+        failed = report.results[0].worst
+        assert failed.first_stage == "eager rewrite"
+        assert [found.stage for found in failed.stages] == [
+            "eager",
+            "eager rewrite",
+            "ExportedProgram",
+            "ONNX unoptimised",
+            "ONNX optimised",
+        ]
+        assert failed.smallest.steps == 1
+        assert failed.smallest.inputs == ("all zero",)
+        assert report.results[0].why.endswith("; first wrong in eager rewrite")
 
     @pytest.mark.parametrize(
         ("backend", "layout", "fault"),
@@ -146,6 +190,18 @@ class TestFaults:
         export_bundle(BIASES[1], tmp_path / "b", backends_wanted=[backend, "onnx"])
         report = verify(Bundle(tmp_path / "b"))
         assert {r.backend: r.passed for r in report.results} == {backend: False, "onnx": True}
+
+    @pytest.mark.parametrize("backend", ["executorch", "torchscript"])
+    def test_a_fault_that_a_new_export_does_not_have_is_the_files(
+        self, tmp_path, monkeypatch, backend
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(WindowModule, "forward", lambda self, scores: scores + 0.5)
+            patch.setattr("export.bundle.verify", lambda *a, **k: Passed())
+            export_bundle(BIASES[0], tmp_path / "b", backends_wanted=[backend])
+        (result,) = verify(Bundle(tmp_path / "b")).results
+        last = {"executorch": "delegate", "torchscript": "TorchScript"}[backend]
+        assert result.worst.first_stage == result.worst.stages[-1].stage == last
 
     @pytest.mark.parametrize("bias", BIASES, ids=["simple", "rotary"])
     def test_an_addition_left_out(self, tmp_path, monkeypatch, bias):
@@ -174,7 +230,10 @@ class TestReport:
         shutil.copytree(digits_bundle.folder, tmp_path / "copy")
         return tmp_path / "copy"
 
-    def test_a_sound_bundle(self, digits_bundle):
+    def test_a_sound_bundle(self, digits_bundle, monkeypatch):
+        # Nothing is exported again where nothing failed: that would take longer than all else.
+        for backend in ("executorch", "onnx", "torchscript"):
+            monkeypatch.delattr(f"export.backends.{backend}.stages")
         report = verify(digits_bundle)
         assert report.passed
         assert [(r.graph, r.backend) for r in report.results] == [
@@ -184,6 +243,10 @@ class TestReport:
         ]
         cases = {case.case for case in report.results[2].cases}
         assert {"real", "zeros", "masked", "not finite", "subnormal", "stored real"} <= cases
+        for case in (case for result in report.results for case in result.cases):
+            assert len(case.errors) == case.steps
+            assert max(case.errors) == pytest.approx(case.error, rel=1e-2)
+            assert not case.stages  # these cost exports
 
     def test_the_bias_graphs_only_move_and_add(self, digits_bundle):
         # So they are as far from float64 as eager, to the bit.
@@ -191,6 +254,15 @@ class TestReport:
         assert len(results) == 3
         for result in results:
             assert all(case.error == case.eager_error for case in result.cases)
+
+    def test_what_passed_is_attributed_on_request(self, dynamic_bundle):
+        (result,) = verify(dynamic_bundle, attribute=True).results
+        assert result.passed
+        (case,) = (case for case in result.cases if case.stages)
+        assert case is result.worst
+        assert len(case.stages) == 5
+        assert all(stage.passed for stage in case.stages)
+        assert case.smallest is None
 
     def test_parity_json_is_json_and_does_not_change(self, digits_bundle):
         written = (digits_bundle.folder / "parity.json").read_text()
@@ -202,8 +274,8 @@ class TestReport:
         assert verify(digits_bundle).to_json() == written
 
     def test_parity_json_is_json_where_errors_are_infinite(self):
-        judged = judge(torch.full_like(EAGER, torch.nan), EAGER, EXACT, HALF_UNIT, 1e-6)
-        case = CaseResult(case="x", steps=1, output="y", **judged)
+        found = judged(torch.full_like(EAGER, torch.nan), EAGER, EXACT)
+        case = CaseResult(case="x", steps=1, output="y", **found)
         report = Report((GraphResult("bias", "onnx", "fp32", "bias.onnx", (case,)),))
         (result,) = json.loads(report.to_json(), parse_constant=pytest.fail)["results"]
         assert result["cases"][0]["error"] == "inf"

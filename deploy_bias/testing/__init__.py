@@ -1,0 +1,130 @@
+"""The parity gate for any module, in a test of your own.
+
+from deploy_bias.testing import assert_export_parity
+assert_export_parity(module, example_inputs, steps=20, state={"hidden": "next_hidden"})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from deploy_bias.contract import State
+    from export.flat import Inputs
+    from export.results import CaseResult, GraphResult, Report
+
+__all__ = ["ParityError", "assert_export_parity"]
+
+observers: list[Callable[[Report], None]] = []
+"""Called with the report of each comparison; the pytest plugin is one."""
+
+
+class ParityError(AssertionError):
+    """An exported module does not compute what the eager module does; `report` has it all."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        failed = [result for result in report.results if not result.passed]
+        super().__init__("\n".join(_describe(result) for result in failed))
+
+
+def assert_export_parity(
+    module: nn.Module,
+    example_inputs: Inputs,
+    *,
+    backends: Sequence[str] = ("torchscript", "onnx", "executorch"),
+    cases: Mapping[str, Inputs | Sequence[Inputs]] | None = None,
+    steps: int = 16,
+    state: Mapping[str, str | State] | None = None,
+    reference: Callable[..., Any] | None = None,
+    ranges: Mapping[str, tuple[int, int]] | None = None,
+    seed: int = 0,
+    attribute: bool = False,
+) -> Report:
+    """Export a module to every backend, run it there, and compare every output with float64.
+
+    The module is copied in eval mode and its shapes are those of the example. It is run on the
+    example, on stress inputs made like it (zeros, large, tiny, one-hot, repeated rows, ...: those
+    that the module itself does not refuse) and on your own cases. Every output of every step may
+    be off by four times eager float32's own error, see `export.judge`. Needs
+    `pip install 'deploy-bias[export]'`.
+
+    Args:
+        module: the eager module, float32.
+        example_inputs: a tensor, a tuple of arguments, or arguments by name; tensors may be nested
+            in tuples, lists and dicts. Input names are those of `forward`: x; windows_0 in a list.
+        backends: what must be right. One that is not installed fails.
+        cases: more cases by name, recorded inputs above all: inputs as the example, or a list of
+            them, one a step.
+        steps: of a rollout, if there is state; each backend carries its own.
+        state: the inputs that are carried: each by the output that is its next value, or by a
+            `deploy_bias.contract.State` with update "append" for a window whose last row it is.
+            Outputs are `output`, or output_0, output_1 of a tuple, or the names of a dict.
+        reference: a module or function that gives the same in float64; default `module.double()`.
+        ranges: least and greatest number of an integer input; default what the example shows.
+        seed: of the random cases.
+        attribute: keep the error after each stage of the export of what passed, too.
+
+    Returns:
+        What was compared.
+
+    Raises:
+        ParityError: an AssertionError that shows for each output that failed its worst element,
+            the smallest case and the first stage of the export at which the error appears.
+        OptionError, BackendError: the arguments do not fit the module, or a backend is unknown.
+    """
+    from export.foreign import prove
+    from export.graphs.foreign import ForeignGraph
+
+    graph = ForeignGraph(
+        module,
+        example_inputs,
+        state=state or {},
+        cases=cases or {},
+        steps=steps,
+        reference=reference,
+        ranges=ranges or {},
+        seed=seed,
+    )
+    report = prove(graph, backends, attribute)
+    for observe in observers:
+        observe(report)
+    if not report.passed:
+        raise ParityError(report)
+    return report
+
+
+def _describe(result: GraphResult) -> str:
+    head = f"{result.graph} on {result.backend}"
+    failed = [case for case in result.worst_by_output if not case.passed]
+    if not failed:
+        return f"{head}: {result.why}"
+    count = len({case.output for case in result.cases})
+    lines = [f"{head}: {len(failed)} of {count} outputs differ"]
+    for case in failed:
+        lines += [f"  {line}" for line in _lines(result.backend, case)]
+    return "\n".join(lines)
+
+
+def _lines(backend: str, case: CaseResult) -> list[str]:
+    smallest = case.smallest
+    worst = case.worst if smallest is None else smallest.worst
+    lines = [
+        f"{case.output}: error {case.error:.2g} in case {case.case!r} at step "
+        f"{case.worst['step']} of {case.steps}; at most {case.budget:.2g} is allowed",
+        f"  step {worst['step']}, {case.output}{worst['index']}",
+        f"    {backend:<12}{worst['got']}",
+        f"    {'eager':<12}{worst['eager']}",
+        f"    {'float64':<12}{worst['float64']}",
+    ]
+    if smallest is not None:
+        lines.append(f"  the smallest case that fails, {smallest.steps} of {case.steps} steps:")
+        lines += [f"    step {number}: {text}" for number, text in enumerate(smallest.inputs)]
+    stages = ", ".join(
+        f"{found.stage} {found.problem or format(found.error, '.2g')}" for found in case.stages
+    )
+    lines.append(f"  first wrong in {case.first_stage or 'no stage'} ({stages})")
+    return lines

@@ -1,0 +1,104 @@
+"""The pytest plugin: `pytest --export-parity=report.json` collects what a session compared.
+
+The fixture `export_parity` is `assert_export_parity`, with the arguments of the marker
+`export_parity` for defaults. Calls without the fixture are collected too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from deploy_bias import testing
+
+if TYPE_CHECKING:
+    from export.results import Report
+
+OPTION = "--export-parity"
+MARKER = "export_parity"
+SENT = "deploy_bias_export_parity"
+"""The comparisons of a worker of pytest-xdist, on their way to the controller."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option."""
+    parser.getgroup("deploy_bias").addoption(
+        OPTION,
+        metavar="PATH",
+        type=Path,
+        help="write every export that this session compared with eager to a JSON file",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marker, and start to collect."""
+    config.addinivalue_line(
+        "markers",
+        f"{MARKER}(**arguments): compares exports with eager; the arguments are defaults of the "
+        "fixture export_parity.",
+    )
+    config.pluginmanager.register(_Collector(config), "deploy_bias.collector")
+
+
+@pytest.fixture
+def export_parity(request: pytest.FixtureRequest) -> Callable[..., Report]:
+    """Return `assert_export_parity`, with the arguments of the test's marker for defaults."""
+    marker = request.node.get_closest_marker(MARKER)
+    defaults = {} if marker is None else marker.kwargs
+
+    def compare(module: Any, example_inputs: Any, **arguments: Any) -> Report:
+        return testing.assert_export_parity(module, example_inputs, **{**defaults, **arguments})
+
+    return compare
+
+
+class _Collector:
+    """What was compared, in this process and in the workers."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.path: Path | None = config.getoption(OPTION)
+        self.output: dict[str, Any] | None = getattr(config, "workeroutput", None)
+        self.comparisons: list[dict[str, Any]] = []
+        self.lost: list[str] = []
+
+    def add(self, report: Report) -> None:
+        test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
+        self.comparisons.append({"test": test, **report.to_dict()})
+
+    def pytest_sessionstart(self) -> None:
+        testing.observers.append(self.add)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        sent = getattr(node, "workeroutput", {}).get(SENT)
+        if sent is None:
+            self.lost.append(f"{node.gateway.id}: {error}")
+        else:
+            self.comparisons += json.loads(sent)
+
+    def pytest_sessionfinish(self) -> None:
+        testing.observers.remove(self.add)
+        if self.output is not None:
+            self.output[SENT] = json.dumps(self.comparisons)
+        elif self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text(json.dumps(self._content(), indent=1) + "\n", encoding="utf-8")
+
+    def _content(self) -> dict[str, Any]:
+        found = sorted(self.comparisons, key=lambda comparison: str(comparison["test"]))
+        passed = bool(found) and not self.lost and all(one["passed"] for one in found)
+        return {"passed": passed, "lost_workers": self.lost, "comparisons": found}
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.path is None:
+            return
+        failed = sum(not one["passed"] for one in self.comparisons)
+        terminalreporter.write_line(
+            f"export parity: {len(self.comparisons)} compared, {failed} failed, "
+            f"{len(self.lost)} workers lost; written to {self.path}"
+        )

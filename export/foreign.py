@@ -1,0 +1,70 @@
+"""Export any module in memory, and prove what came out."""
+
+import hashlib
+from collections.abc import Sequence
+
+import deploy_bias
+from deploy_bias.contract import ForeignModule, Label
+from deploy_bias.runtime import Graph as LoadedGraph
+from deploy_bias.runtime.backends import missing_package, open_session
+from export.backends import backend as exporter_of
+from export.graphs import Graph
+from export.graphs.foreign import ForeignGraph
+from export.parity import check, one_thread
+from export.proof import Proof
+from export.results import CaseResult, GraphResult, Report
+
+
+def prove(graph: ForeignGraph, backends: Sequence[str], attribute: bool = False) -> Report:
+    """Export a graph to each backend and run it there on every case.
+
+    A backend that is not installed, or that cannot export the graph, is a result that did not
+    pass; the others are still checked.
+
+    Args:
+        graph: what is to be proven.
+        backends: their names.
+        attribute: see `export.parity.check`.
+
+    Raises:
+        BackendError: there is no backend of a name.
+    """
+    with one_thread():
+        missing = {name: missing_package(name) for name in backends}
+        proof = Proof(graph)
+        return Report(
+            tuple(_result(proof, name, package, attribute) for name, package in missing.items())
+        )
+
+
+def _result(proof: Proof, backend: str, missing: str | None, attribute: bool) -> GraphResult:
+    cases: tuple[CaseResult, ...] = ()
+    problem = None if missing is None else f"not checked: {missing} is not installed"
+    if problem is None:
+        try:
+            cases = check(proof, _export(proof.graph, backend), backend, attribute)
+        except Exception as error:  # each exporter and runtime has its own; the others count
+            problem = f"failed to export or to run: {type(error).__name__}: {error}"
+    module = proof.contract.module
+    assert isinstance(module, ForeignModule)
+    return GraphResult(module.name, backend, "fp32", "", cases, problem=problem)
+
+
+def _export(graph: Graph, backend: str) -> LoadedGraph:
+    label = Label(
+        exporter={"deploy_bias": deploy_bias.__version__},
+        weights_sha256=_sha256(graph),
+        precision="fp32",
+        graphs=(graph.contract,),
+    )
+    (exported,) = exporter_of(backend).export([graph], "fp32", lambda graphs: label)
+    return LoadedGraph(graph.contract, open_session(backend, exported.data, exported.path))
+
+
+def _sha256(graph: Graph) -> str:
+    assert isinstance(graph, ForeignGraph)
+    hashed = hashlib.sha256()
+    for name, tensor in graph.eager_module.state_dict().items():
+        hashed.update(name.encode())
+        hashed.update(tensor.cpu().contiguous().numpy().tobytes())
+    return hashed.hexdigest()

@@ -1,0 +1,186 @@
+"""What the parity gate found: by output and case, by graph and backend, and all of it."""
+
+import json
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any
+
+from deploy_bias.contract import Artifact, Precision
+from deploy_bias.errors import DeployBiasError
+from export.agreement import Agreement
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """An output after one stage of its export, on the steps that the attribution ran.
+
+    error: the largest distance to float64. problem: why the stage could not be run.
+    """
+
+    stage: str
+    error: float
+    passed: bool
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The smallest case that still fails: its worst element, and the inputs of each step as text.
+
+    Inputs that are zero throughout, and a state that is the initial one, are left out.
+    """
+
+    steps: int
+    worst: dict[str, object]
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One output on one case. Errors are the largest absolute distance to float64.
+
+    errors: of each step, to three digits.
+    error_by_eager: `error` over the yardstick, of which `budget` is four times.
+    worst: the step and index of the largest error, and the values there.
+    stages: the error after each stage of the export, in order; of the worst case of each output,
+        if it failed or was asked for.
+    smallest: what a failed case was shrunk to, likewise.
+    """
+
+    case: str
+    steps: int
+    output: str
+    error: float
+    eager_error: float
+    error_by_eager: float
+    budget: float
+    worst: dict[str, object]
+    passed: bool
+    errors: tuple[float, ...] = ()
+    stages: tuple[StageResult, ...] = ()
+    smallest: Smallest | None = None
+
+    @property
+    def first_stage(self) -> str | None:
+        """The first stage at which the error appears."""
+        return next((found.stage for found in self.stages if not found.passed), None)
+
+    @property
+    def why(self) -> str:
+        """The worst element, in a line."""
+        at = self.worst
+        line = (
+            f"case {self.case!r}, step {at['step']}, {self.output}{at['index']}: got {at['got']}, "
+            f"eager {at['eager']}, float64 {at['float64']}"
+        )
+        return line if self.first_stage is None else f"{line}; first wrong in {self.first_stage}"
+
+
+@dataclass(frozen=True)
+class GraphResult:
+    """One graph on one backend; `problem` says why it could not be checked."""
+
+    graph: str
+    backend: str
+    precision: Precision
+    artifact: str
+    cases: tuple[CaseResult, ...]
+    agreement: Agreement | None = None
+    problem: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether it was checked, and every case is within its budget and enough labels agree."""
+        found = [case.passed for case in self.cases]
+        if self.agreement is not None:
+            found.append(self.agreement.passed)
+        return self.problem is None and bool(found) and all(found)
+
+    @property
+    def why(self) -> str:
+        """What went wrong, in a line."""
+        if self.problem:
+            return self.problem
+        if self.worst is None or self.worst.passed:
+            return self.agreement.why if self.agreement else "no case was run"
+        return self.worst.why
+
+    @property
+    def worst(self) -> CaseResult | None:
+        """The case that used most of its budget, a failed one before all."""
+        return max(self.cases, key=_badness, default=None)
+
+    @property
+    def worst_by_output(self) -> tuple[CaseResult, ...]:
+        """The worst case of each output."""
+        outputs = dict.fromkeys(case.output for case in self.cases)
+        return tuple(
+            max((case for case in self.cases if case.output == output), key=_badness)
+            for output in outputs
+        )
+
+
+COSTS = {"path", "backend", "precision", "bytes", "operators"}
+"""What a report tells of an artifact."""
+
+
+def _badness(case: CaseResult) -> tuple[bool, float]:
+    return (not case.passed, case.error_by_eager)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `verify`, or one `assert_export_parity`, found.
+
+    artifacts: of the bundle, for their sizes and operators.
+    without: backends that were left out by name.
+    """
+
+    results: tuple[GraphResult, ...]
+    artifacts: tuple[Artifact, ...] = ()
+    without: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether anything was checked, and all of it passed."""
+        return bool(self.results) and all(result.passed for result in self.results)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what parity.json holds."""
+        content = {
+            "passed": self.passed,
+            "without": self.without,
+            "results": [{**asdict(result), "passed": result.passed} for result in self.results],
+            "artifacts": [artifact.model_dump(include=COSTS) for artifact in self.artifacts],
+        }
+        standard: dict[str, Any] = _standard(content)
+        return standard
+
+    def to_json(self) -> str:
+        """Return parity.json: the same for the same bundle and versions."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+
+
+class Mismatch(DeployBiasError):
+    """An exported graph does not compute what the eager module does; the exit status is 1."""
+
+    exit_status = 1
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        failed = [result for result in report.results if not result.passed]
+        super().__init__(
+            "; ".join(
+                f"{result.graph} on {result.backend}, {result.precision}: {result.why}"
+                for result in failed
+            )
+        )
+
+
+def _standard(content: Any) -> Any:
+    """Infinity has no place in JSON: as text."""
+    if isinstance(content, dict):
+        return {key: _standard(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_standard(value) for value in content]
+    return repr(content) if isinstance(content, float) and not isfinite(content) else content

@@ -1,0 +1,105 @@
+"""What float32 may do to a computation, shown in float64: Monte Carlo arithmetic.
+
+The result of every operator is moved at random by up to a unit in the last place of float32, as
+another kernel of the same operator may move it (Parker, Monte Carlo Arithmetic, 1997). So where
+a sum cancels, a step is repeated or a division comes near to zero, it is seen how far apart two
+sound implementations may be.
+
+Layer and group norms are moved by more. ExecuTorch's and older ONNX Runtimes' kernels take the
+variance for E[x^2] - E[x]^2, which cancels where a row is far from zero and narrow: of rows of
+100 ± 1 ExecuTorch 1.4 gives a layer norm to 2 digits.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+UNIT = torch.finfo(torch.float32).eps
+LEAST = torch.finfo(torch.float32).tiny
+
+
+class Rounding(TorchDispatchMode):
+    """In its context every operator on float64 tensors is rounded at random.
+
+    Args:
+        generator: of what is random.
+        flush: take what float32 holds as a subnormal number for zero, as some processors do.
+    """
+
+    def __init__(self, generator: torch.Generator, flush: bool) -> None:
+        super().__init__()
+        self.generator = generator
+        self.flush = flush
+
+    def __enter__(self) -> "Rounding":
+        # Attention in one fused operator would hide its parts.
+        self._fused = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        torch.backends.mha.set_fastpath_enabled(self._fused)
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run an operator and move what it gives."""
+        if func is torch.ops.aten.native_layer_norm.default:
+            x, shape, weight, bias, eps = args
+            dims = tuple(range(-len(shape), 0))
+            normal, mean, root = self._normalized(x, dims, eps)
+            return self.round(_affine(normal, weight, bias)), mean, root
+        if func is torch.ops.aten.native_group_norm.default:
+            x, weight, bias, batch, channels, _, groups, eps = args
+            normal, mean, root = self._normalized(x.reshape(batch, groups, -1), (-1,), eps)
+            ones = [1] * (x.ndim - 2)
+            weight, bias = (
+                None if t is None else t.reshape(channels, *ones) for t in (weight, bias)
+            )
+            normal = _affine(normal.reshape(x.shape), weight, bias)
+            return self.round(normal), mean.squeeze(-1), root.squeeze(-1)
+        result = func(*args, **(kwargs or {}))
+        if func._schema.is_mutable:
+            if isinstance(result, Tensor):
+                result.copy_(self.round(result))
+            return result
+        if any(value.alias_info is not None for value in func._schema.returns):
+            return result  # a view
+        return torch.utils._pytree.tree_map_only(Tensor, self.round, result)
+
+    def round(self, tensor: Tensor) -> Tensor:
+        """Return a tensor moved by up to a unit in the last place."""
+        if tensor.dtype != torch.float64:
+            return tensor
+        moved = tensor * (1 + UNIT * self._between(tensor.shape))
+        return torch.where(moved.abs() < LEAST, 0.0, moved) if self.flush else moved
+
+    def _normalized(
+        self, x: Tensor, dims: tuple[int, ...], eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        mean = x.mean(dims, keepdim=True)
+        square = (x * x).mean(dims, keepdim=True)
+        exact = (x - mean).square().mean(dims, keepdim=True)
+        # Summed one after the other, n numbers round as a random walk.
+        unit = UNIT * (x.numel() / mean.numel()) ** 0.5
+        mean = mean * (1 + unit * self._between(mean.shape))
+        root = torch.rsqrt(exact + unit * square * self._between(square.shape) + eps)
+        return (x - mean) * root, mean, root
+
+    def _between(self, shape: Sequence[int]) -> Tensor:
+        """Return uniform numbers between -1 and 1."""
+        return 2 * torch.rand(shape, generator=self.generator, dtype=torch.float64) - 1
+
+
+def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    x = x if weight is None else x * weight
+    return x if bias is None else x + bias
