@@ -4,7 +4,7 @@ BIN := .venv/bin
 # tests, lint and types in the venv that this file makes; pip takes a CPU wheel of torch if
 # its settings (find-links, index) offer one, because 2.13.0+cpu satisfies the pin.
 
-.PHONY: setup demo test lint bench clean node parity-arm64
+.PHONY: setup demo test lint bench node parity-arm64 android clean
 setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
@@ -42,5 +42,10 @@ parity-arm64: setup
 bench: setup
 	$(BIN)/python -m benchmarks --output benchmarks/results
 
+# The Kotlin side on a JVM: what Python makes of the demo model, and then the same there.
+android: setup
+	$(BIN)/python -W ignore android_demo/bundle/src/test/python/expect.py android_demo/target/expected
+	mvn --batch-mode --no-transfer-progress --file android_demo verify
+
 clean:
-	rm -rf .venv .arm64 demo $(NODE)/node_modules
+	rm -rf .venv .arm64 demo $(NODE)/node_modules android_demo/target android_demo/*/target

@@ -207,6 +207,13 @@ def test_decode(run, digits, digits_bundle, backend):
     assert "decode 154 frames" in err
 
 
+def test_decode_takes_the_frames_of_an_offline_bundle_too(run, digits, offline_bundle):
+    frames = digits / "encoder_out" / "prompts_0.npy"
+    status, out, _ = run("decode", offline_bundle.folder, frames)
+    assert status == 0
+    assert "oh seven seven one four four" in out
+
+
 def test_decode_json(run, digits, digits_bundle):
     frames = digits / "encoder_out" / "prompts_4.npy"
     options = ["--search", "maes", "--beam-size", 3, "--nbest", 2, "--json"]
