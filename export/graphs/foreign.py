@@ -96,15 +96,15 @@ class ForeignGraph(Graph):
             calls.append(self._call(module, rounding))
         return calls
 
-    def cases(self) -> dict[str, list[Step]]:
+    def cases(self, seed: int = 0) -> dict[str, list[Step]]:
         """Return the example, the stress cases that eager does not refuse, and the user's own."""
         fed = {name: tensor for name, tensor in self.example.items() if name not in self.carried}
-        stress = stress_cases(fed, self.ranges, self.steps, self.seed)
+        stress = stress_cases(fed, self.ranges, self.steps, self.seed + seed)
         made = {case: [Step(inputs) for inputs in given] for case, given in stress.items()}
         if self.carried:
             normal = made["normal"]
             made["reset and replay"] = [*normal, Step(normal[0].inputs, "reset"), *normal[1:]]
-            generator = torch.Generator().manual_seed(self.seed)
+            generator = torch.Generator().manual_seed(self.seed + seed)
             state = {
                 name: make_like(self.example[name], "normal", 0, generator, self.ranges.get(name))
                 for name in self.carried
