@@ -154,6 +154,7 @@ class ForeignGraph(Graph):
         return found
 
     def _contract(self, name: str, state: Mapping[str, str | State]) -> GraphContract:
+        inputs = tuple(_spec(name, tensor) for name, tensor in self.example.items())
         with torch.no_grad():
             result = self.eager_module.nested(*self.example.values())
         outputs = flatten_outputs(result, self.example)
@@ -161,7 +162,7 @@ class ForeignGraph(Graph):
             name="module",
             kind="module",
             module=ForeignModule(name=name),
-            inputs=tuple(_spec(name, tensor) for name, tensor in self.example.items()),
+            inputs=inputs,
             outputs=tuple(_spec(name, tensor) for name, tensor in outputs.items()),
             state=tuple(_rule(name, rule, self.example, outputs) for name, rule in state.items()),
         )
