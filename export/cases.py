@@ -13,26 +13,30 @@ Case = Callable[[tuple[int, ...]], Tensor]
 SEED = 20
 
 
-def score_cases() -> dict[str, Case]:
+def score_cases(seed: int = 0) -> dict[str, Case]:
     """Return the cases for attention scores by name; each makes a (B, Q, K) float32 tensor.
+
+    The seed is of what is random.
 
     One case holds one magnitude, so that an error budget taken from its largest value is
     narrow for all of it.
     """
+
+    def normal(shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(SEED + seed))
+
     return {
         "real": _real,
-        "normal": lambda shape: torch.randn(shape, generator=_generator()),
+        "normal": normal,
         "zeros": torch.zeros,
         "ones": torch.ones,
         "sign flips": lambda shape: torch.where(_counter(shape) % 2 == 0, 1.0, -1.0),
         "one-hot": lambda shape: (_counter(shape) == _counter(shape).max() // 2).float(),
-        "repeated rows": lambda shape: torch.randn(shape[-1:], generator=_generator()).repeat(
-            *shape[:-1], 1
-        ),
+        "repeated rows": lambda shape: normal(shape[-1:]).repeat(*shape[:-1], 1),
         "ramp": lambda shape: _counter(shape).float() / 64,
-        "large": lambda shape: torch.randn(shape, generator=_generator()) * 1e6,
+        "large": lambda shape: normal(shape) * 1e6,
         "largest": lambda shape: torch.full(shape, torch.finfo(torch.float32).max / 2),
-        "tiny": lambda shape: torch.randn(shape, generator=_generator()) * 1e-30,
+        "tiny": lambda shape: normal(shape) * 1e-30,
         "subnormal": lambda shape: torch.full(shape, 1e-40),
         "masked": lambda shape: torch.zeros(shape).masked_fill(_future(shape), -torch.inf),
         "not finite": lambda shape: torch.zeros(shape).masked_fill(
@@ -64,7 +68,3 @@ def _counter(shape: tuple[int, ...]) -> Tensor:
 def _future(shape: tuple[int, ...]) -> Tensor:
     queries, keys = shape[-2:]
     return torch.ones(queries, keys, dtype=torch.bool).triu(keys - queries + 1)
-
-
-def _generator() -> torch.Generator:
-    return torch.Generator().manual_seed(SEED)

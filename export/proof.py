@@ -50,16 +50,17 @@ class Proof:
     Args:
         graph: what is exported.
         stored: more cases, with the outputs that a bundle tells other languages to expect.
+        seed: of the random cases.
     """
 
     def __init__(
-        self, graph: Graph, stored: Iterable[tuple[str, list[Step], Outputs]] = ()
+        self, graph: Graph, stored: Iterable[tuple[str, list[Step], Outputs]] = (), seed: int = 0
     ) -> None:
         self.graph = graph
         self.contract = graph.contract
         self._eager = graph.eager(torch.float32)
         self._exact = graph.eager(torch.float64)
-        self.cases = {name: Case(s, self.truths(s)) for name, s in graph.cases().items()}
+        self.cases = {name: Case(s, self.truths(s)) for name, s in graph.cases(seed).items()}
         for name, steps, outputs in stored:
             self.cases[f"stored {name}"] = Case(steps, self.truths(steps), outputs)
 

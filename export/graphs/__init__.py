@@ -61,8 +61,8 @@ class Graph(ABC):
         """Return what the graph must compute, float32 by the modules or float64."""
 
     @abstractmethod
-    def cases(self) -> dict[str, list[Step]]:
-        """Return what it is proven on, by name."""
+    def cases(self, seed: int = 0) -> dict[str, list[Step]]:
+        """Return what it is proven on, by name; the seed is of what is random."""
 
     def nearby(self) -> list[Call]:
         """Return float64 rounded at random as float32 rounds, several draws of it.

@@ -103,14 +103,14 @@ class BiasGraph(Graph):
 
         return call
 
-    def cases(self) -> dict[str, list[Step]]:
+    def cases(self, seed: int = 0) -> dict[str, list[Step]]:
         """Return every score case; for a dynamic graph at each of a few windows."""
         return {
             f"{name} {shape[1]}x{shape[2]}" if self._dynamic else name: [
                 Step({"scores": make(shape)})
             ]
             for shape in self._shapes()
-            for name, make in score_cases().items()
+            for name, make in score_cases(seed).items()
         }
 
     def _shapes(self) -> list[tuple[int, int, int]]:

@@ -70,10 +70,10 @@ class DecoderGraph(Graph):
         """Return ESPnet's recurrence over the valid rows alone, from the decoder's own modules."""
         return _Recurrence(copy.deepcopy(self.decoder).to(dtype))
 
-    def cases(self) -> dict[str, list[Step]]:
+    def cases(self, seed: int = 0) -> dict[str, list[Step]]:
         """Return rollouts: 1,000 steps or more, with forks, resets, and stress labels."""
         vocab, pad = self.decoder.vocab_size, self.decoder.pad_idx
-        generator = torch.Generator().manual_seed(SEED)
+        generator = torch.Generator().manual_seed(SEED + seed)
 
         def draw(length: int) -> list[int]:
             return torch.randint(vocab, (length,), generator=generator).tolist()

@@ -72,9 +72,9 @@ class EncoderGraph(Graph):
 
         return call
 
-    def cases(self) -> dict[str, list[Step]]:
+    def cases(self, seed: int = 0) -> dict[str, list[Step]]:
         """Return utterances of whole and short chunks, past the left context, and a reset."""
-        generator = torch.Generator().manual_seed(SEED)
+        generator = torch.Generator().manual_seed(SEED + seed)
         most = self.made.feature_frames
         least = self.made.offset + 3 * self.made.stride
         long = self.made.left_context // self.step.frames + 3

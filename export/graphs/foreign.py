@@ -96,15 +96,15 @@ class ForeignGraph(Graph):
             calls.append(self._call(module, rounding))
         return calls
 
-    def cases(self) -> dict[str, list[Step]]:
+    def cases(self, seed: int = 0) -> dict[str, list[Step]]:
         """Return the example, the stress cases that eager does not refuse, and the user's own."""
         fed = {name: tensor for name, tensor in self.example.items() if name not in self.carried}
-        stress = stress_cases(fed, self.ranges, self.steps, self.seed)
+        stress = stress_cases(fed, self.ranges, self.steps, self.seed + seed)
         made = {case: [Step(inputs) for inputs in given] for case, given in stress.items()}
         if self.carried:
             normal = made["normal"]
             made["reset and replay"] = [*normal, Step(normal[0].inputs, "reset"), *normal[1:]]
-            generator = torch.Generator().manual_seed(self.seed)
+            generator = torch.Generator().manual_seed(self.seed + seed)
             state = {
                 name: make_like(self.example[name], "normal", 0, generator, self.ranges.get(name))
                 for name in self.carried
@@ -154,6 +154,7 @@ class ForeignGraph(Graph):
         return found
 
     def _contract(self, name: str, state: Mapping[str, str | State]) -> GraphContract:
+        inputs = tuple(_spec(name, tensor) for name, tensor in self.example.items())
         with torch.no_grad():
             result = self.eager_module.nested(*self.example.values())
         outputs = flatten_outputs(result, self.example)
@@ -161,7 +162,7 @@ class ForeignGraph(Graph):
             name="module",
             kind="module",
             module=ForeignModule(name=name),
-            inputs=tuple(_spec(name, tensor) for name, tensor in self.example.items()),
+            inputs=inputs,
             outputs=tuple(_spec(name, tensor) for name, tensor in outputs.items()),
             state=tuple(_rule(name, rule, self.example, outputs) for name, rule in state.items()),
         )

@@ -54,9 +54,9 @@ class FrontendGraph(Graph):
 
         return call
 
-    def cases(self) -> dict[str, list[Step]]:
+    def cases(self, seed: int = 0) -> dict[str, list[Step]]:
         """Return noise of several levels, silence, a click, an offset, and clipped samples."""
-        generator = torch.Generator().manual_seed(SEED)
+        generator = torch.Generator().manual_seed(SEED + seed)
         noise = torch.randn(1, self.step.samples, generator=generator)
         click = torch.zeros_like(noise)
         click[:, self.step.samples // 2] = 1.0

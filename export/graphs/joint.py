@@ -45,9 +45,9 @@ class JointGraph(Graph):
 
         return call
 
-    def cases(self) -> dict[str, list[Step]]:
+    def cases(self, seed: int = 0) -> dict[str, list[Step]]:
         """Return random frames and outputs of several magnitudes, 64 of each."""
-        generator = torch.Generator().manual_seed(SEED)
+        generator = torch.Generator().manual_seed(SEED + seed)
         return {
             name: [
                 Step(

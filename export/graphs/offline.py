@@ -83,17 +83,17 @@ class OfflineGraph(Graph):
 
         return call
 
-    def cases(self) -> dict[str, list[Step]]:
+    def cases(self, seed: int = 0) -> dict[str, list[Step]]:
         """Return noise of several lengths and levels, and with silence."""
         least = self._length.minimum
         name = self.contract.inputs[0].name
         noise = {
-            "the shortest": self._noise(least),
-            "short": self._noise(2 * least + 1),
-            "long": self._noise(20 * least + 7),
-            "loud": 10 * self._noise(5 * least),
+            "the shortest": self._noise(least, seed),
+            "short": self._noise(2 * least + 1, seed),
+            "long": self._noise(20 * least + 7, seed),
+            "loud": 10 * self._noise(5 * least, seed),
             # Not silence alone: less its own mean it is nothing but rounding.
-            "half of it silence": self._noise(8 * least) * self._first_half(8 * least),
+            "half of it silence": self._noise(8 * least, seed) * self._first_half(8 * least),
         }
         return {case: [Step({name: tensor})] for case, tensor in noise.items()}
 
@@ -107,8 +107,8 @@ class OfflineGraph(Graph):
         half = (torch.arange(length) < length // 2).float()
         return half.view(1, length, *[1] * (len(self.contract.inputs[0].shape) - 2))
 
-    def _noise(self, length: int) -> Tensor:
-        generator = torch.Generator().manual_seed(SEED + length)
+    def _noise(self, length: int, seed: int = 0) -> Tensor:
+        generator = torch.Generator().manual_seed(SEED + length + seed)
         rest = [size for size in self.contract.inputs[0].shape[2:] if isinstance(size, int)]
         # Samples are within 1, and features about 1.
         return (1.0 if rest else 0.1) * torch.randn(1, length, *rest, generator=generator)
