@@ -33,6 +33,14 @@ android {
         targetCompatibility = JavaVersion.VERSION_17
     }
 
+    sourceSets {
+        // They need Robolectric with stand-ins for androidx.test: Maven runs them.
+        getByName("test") {
+            java.setSrcDirs(emptyList<String>())
+            kotlin.setSrcDirs(emptyList<String>())
+        }
+    }
+
     packaging {
         // Both runtimes bring one.
         jniLibs.pickFirsts += "**/libc++_shared.so"
@@ -51,7 +59,6 @@ dependencies {
     // Brings fbjni and soloader.
     implementation(libs.executorch.android)
 
-    // The tests under src/test need Robolectric and androidx.test's stand-ins: Maven runs them.
     androidTestImplementation(libs.junit4)
     androidTestImplementation(libs.androidx.test.runner)
 }
