@@ -9,7 +9,7 @@ A decoder and a joint network must besides prefer the same labels as eager, see 
 Quantised, they are judged on that alone; a bias has nothing to quantise and is judged as ever.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from deploy_bias.bundle import Bundle
 from deploy_bias.contract import GraphContract, Precision
-from deploy_bias.errors import BackendError, BundleError
+from deploy_bias.errors import BackendError, BundleError, OptionError
 from deploy_bias.runtime import Graph as LoadedGraph
 from deploy_bias.runtime import load
 from deploy_bias.runtime.backends import backends, missing_package
@@ -37,7 +37,10 @@ EXACT = ("bias", "frontend", "offline_frontend")
 
 
 def verify(
-    bundle: Bundle, progress: Callable[[str], None] = lambda stage: None, attribute: bool = False
+    bundle: Bundle,
+    progress: Callable[[str], None] = lambda stage: None,
+    attribute: bool = False,
+    without: Sequence[str] = (),
 ) -> Report:
     """Run every artifact of a bundle on every case and compare with eager.
 
@@ -49,12 +52,29 @@ def verify(
         progress: called with the name of each stage.
         attribute: find the error after each stage of the export of what passed, too. The graphs
             are exported again for that.
+        without: backends of the bundle to leave out; the report names them.
 
     Raises:
+        OptionError: `without` names a backend that the bundle does not have, or all.
         BundleError: the manifest, the weights or the vectors themselves cannot be trusted.
     """
     with one_thread():
-        return Report(tuple(_results(bundle, progress, attribute)))
+        names = _names(bundle, without)
+        results = tuple(_results(bundle, names, progress, attribute))
+        return Report(results, bundle.manifest.artifacts, tuple(without))
+
+
+def _names(bundle: Bundle, without: Sequence[str]) -> list[str]:
+    """Return the backends to check."""
+    has = bundle.manifest.backends
+    if foreign := [name for name in without if name not in has]:
+        raise OptionError(
+            f"--without {','.join(foreign)}: the bundle has {', '.join(has)}; name some of these."
+        )
+    names = [name for name in has if name not in without]
+    if not names:
+        raise OptionError(f"--without {','.join(without)}: then nothing is left to verify.")
+    return names
 
 
 def check(
@@ -91,10 +111,10 @@ def check(
 
 
 def _results(
-    bundle: Bundle, progress: Callable[[str], None], attribute: bool
+    bundle: Bundle, names: Sequence[str], progress: Callable[[str], None], attribute: bool
 ) -> Iterator[GraphResult]:
     gate = _Gate(bundle, attribute)
-    for backend in bundle.manifest.backends:
+    for backend in names:
         for precision in bundle.manifest.precisions(backend):
             loaded, problem = _load(bundle, backend, precision)
             for artifact in bundle.artifacts(backend, precision):

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
 
-from deploy_bias.contract import Precision
+from deploy_bias.contract import Artifact, Precision
 from deploy_bias.errors import DeployBiasError
 from export.agreement import Agreement
 
@@ -120,15 +120,25 @@ class GraphResult:
         )
 
 
+COSTS = {"path", "backend", "precision", "bytes", "operators"}
+"""What a report tells of an artifact."""
+
+
 def _badness(case: CaseResult) -> tuple[bool, float]:
     return (not case.passed, case.error_by_eager)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify`, or one `assert_export_parity`, found."""
+    """What `verify`, or one `assert_export_parity`, found.
+
+    artifacts: of the bundle, for their sizes and operators.
+    without: backends that were left out by name.
+    """
 
     results: tuple[GraphResult, ...]
+    artifacts: tuple[Artifact, ...] = ()
+    without: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -139,7 +149,9 @@ class Report:
         """Return what parity.json holds."""
         content = {
             "passed": self.passed,
+            "without": self.without,
             "results": [{**asdict(result), "passed": result.passed} for result in self.results],
+            "artifacts": [artifact.model_dump(include=COSTS) for artifact in self.artifacts],
         }
         standard: dict[str, Any] = _standard(content)
         return standard

@@ -64,6 +64,20 @@ def digits_bundle_320ms(digits, shared) -> Bundle:
 
 
 @pytest.fixture(scope="session")
+def int8_bundle(digits, shared) -> Bundle:
+    """The shipped model in int8, on both runtimes that have it."""
+    wanted = {"backends_wanted": ["onnx", "executorch"], "precisions": ["int8"]}
+    return shared("digits-int8", digits, **wanted)
+
+
+@pytest.fixture(scope="session")
+def offline_bundle(digits, shared) -> Bundle:
+    """The shipped model for whole utterances, ONNX, and what TorchScript has of it."""
+    wanted = {"backends_wanted": ["onnx", "torchscript"], "offline": True}
+    return shared("digits-offline", digits, **wanted)
+
+
+@pytest.fixture(scope="session")
 def dynamic_bundle(tmp_path_factory) -> Bundle:
     """A small simple bias with a dynamic length, ONNX only."""
     folder = tmp_path_factory.mktemp("bundles") / "dynamic"

@@ -8,7 +8,17 @@ import sys
 
 import typer
 
-from deploy_bias.cli import decode, demo, evaluate, export, inspect, transcribe, verify
+from deploy_bias.cli import (
+    android,
+    decode,
+    demo,
+    evaluate,
+    export,
+    inspect,
+    testdata,
+    transcribe,
+    verify,
+)
 from deploy_bias.cli.console import errors
 from deploy_bias.errors import DeployBiasError
 
@@ -19,7 +29,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (export, verify, inspect, transcribe, evaluate, decode, demo):
+for command in (
+    export,
+    verify,
+    inspect,
+    testdata,
+    transcribe,
+    evaluate,
+    decode,
+    android,
+    demo,
+):
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
 
 

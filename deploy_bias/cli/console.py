@@ -43,6 +43,11 @@ def print_json(content: object) -> None:
     sys.stdout.write(json.dumps(content, indent=1) + "\n")
 
 
+def names(texts: list[str] | None) -> list[str]:
+    """Return the names of comma-separated options."""
+    return [name.strip() for text in texts or [] for name in text.split(",") if name.strip()]
+
+
 def size(count: int) -> str:
     """Return bytes for a person."""
     return f"{count:,} B" if count < 10_000 else f"{count / 1000:,.1f} kB"

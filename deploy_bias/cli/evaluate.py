@@ -10,12 +10,11 @@ import typer
 from rich.table import Table
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.cli.console import Debug, Json, out, print_json, stages
-from deploy_bias.cli.export import names
+from deploy_bias.cli.console import Debug, Json, names, out, print_json, stages
 from deploy_bias.cli.transcribe import transcribe
 from deploy_bias.contract import Manifest, Precision
 from deploy_bias.errors import BackendError, OptionError, SourceError
-from deploy_bias.runtime import Recognizer
+from deploy_bias.runtime import open_recognizer
 
 PERCENTILES = (50, 90, 99)
 
@@ -33,6 +32,9 @@ def run(
         list[str] | None,
         typer.Option(help="Comma-separated: fp32, int8, int4. [default: all there]"),
     ] = None,
+    lead_in: Annotated[
+        int, typer.Option(help="Milliseconds of silence before each recording.", min=0)
+    ] = 0,
     plot: Annotated[Path | None, typer.Option(help="Draw the figures to this .png.")] = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -45,7 +47,7 @@ def run(
         measured = []
         for name, kind in chosen:
             progress(f"recognise {len(recordings)} recordings on {name}, {kind}")
-            measured.append(_measure(opened, recordings, name, kind))
+            measured.append(_measure(opened, recordings, name, kind, lead_in / 1000))
         if plot is not None:
             progress(f"draw {plot}")
             _plot(measured, plot)
@@ -68,7 +70,7 @@ class Measured:
     """One backend and precision.
 
     words: how many there are. seconds: of audio. computed: seconds that it took. latencies:
-    seconds that each decoding window took. texts: by recording.
+    seconds that each decoding window took, or offline each utterance. texts: by recording.
     """
 
     backend: str
@@ -94,7 +96,7 @@ class Measured:
 
     @property
     def latency_ms(self) -> dict[str, float]:
-        """Percentiles of the milliseconds that a decoding window takes, by name."""
+        """Percentiles of the milliseconds that `latencies` are, by name."""
         found = np.percentile(self.latencies, PERCENTILES) * 1000
         return {f"p{p}": float(ms) for p, ms in zip(PERCENTILES, found, strict=True)}
 
@@ -135,7 +137,16 @@ def read_manifest(path: Path) -> list[Recording]:
 def _choose(
     manifest: Manifest, backends: Sequence[str], precisions: Sequence[str]
 ) -> list[tuple[str, Precision]]:
-    """Return what the bundle has of the backends and precisions asked for."""
+    """Return what the bundle has of the backends and precisions asked for.
+
+    A backend that was not asked for by its name is left out if the bundle has no encoder for it.
+    """
+    hearing = {
+        artifact.backend
+        for artifact in manifest.artifacts
+        for graph in artifact.graphs
+        if graph.kind in ("encoder", "offline_encoder")
+    }
     there = [(name, kind) for name in manifest.backends for kind in manifest.precisions(name)]
     for asked, has in ((backends, {n for n, _ in there}), (precisions, {k for _, k in there})):
         absent = [name for name in asked if name not in has]
@@ -146,7 +157,7 @@ def _choose(
     chosen = [
         (name, kind)
         for name, kind in there
-        if name in (backends or [name]) and kind in (precisions or [kind])
+        if name in (backends or hearing or [name]) and kind in (precisions or [kind])
     ]
     if not chosen:
         raise BackendError(
@@ -157,7 +168,11 @@ def _choose(
 
 
 def _measure(
-    bundle: Bundle, recordings: Sequence[Recording], backend: str, precision: Precision
+    bundle: Bundle,
+    recordings: Sequence[Recording],
+    backend: str,
+    precision: Precision,
+    lead_in: float,
 ) -> Measured:
     try:
         import jiwer
@@ -165,7 +180,7 @@ def _measure(
         raise BackendError(
             "evaluate needs jiwer, which is not installed: pip install 'deploy-bias[evaluate]'."
         ) from error
-    recognizer = Recognizer(bundle, backend, precision=precision)
+    recognizer = open_recognizer(bundle, backend, precision=precision, lead_in=lead_in)
     # A runtime's first calls prepare it, and are not what a stream waits for.
     recognizer.decode(np.zeros(3 * recognizer.sample_rate, np.float32), recognizer.sample_rate)
     latencies: list[float] = []
@@ -195,7 +210,7 @@ def _table(measured: Sequence[Measured]) -> Table:
     table = Table(
         title=f"Recognition of {first.words} words, {first.seconds:.1f} s of audio",
         caption="WER: word error rate by substitutions, deletions and insertions; RTF: seconds for "
-        "a second of audio; latency: ms for a decoding window",
+        "a second of audio; latency: ms for a decoding window (offline: for a recording)",
     )
     for heading in ("backend", "precision"):
         table.add_column(heading)
@@ -241,7 +256,7 @@ def _plot(measured: Sequence[Measured], path: Path) -> None:
     for number, name in enumerate(measured[0].latency_ms):
         heights = [result.latency_ms[name] for result in measured]
         wait.bar(places + (number - 1) * 0.25, heights, 0.25, label=name)
-    wait.set(title="latency", ylabel="ms for a decoding window")
+    wait.set(title="latency", ylabel="ms for a decoding window (offline: a recording)")
     wait.legend()
     for axes in (words, speed, wait):
         axes.set_xticks(places, labels)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.cli.console import Debug, Json, out, print_json, stages
+from deploy_bias.cli.console import Debug, Json, names, out, print_json, stages
 from deploy_bias.cli.verify import parity_table
 
 
@@ -98,8 +98,3 @@ def run(
     out.print(
         f"[green]✓[/] {output}: {files}, from {manifest.source.get('checkpoint', 'a module')}"
     )
-
-
-def names(texts: list[str] | None) -> list[str]:
-    """Return the names of comma-separated options."""
-    return [name.strip() for text in texts or [] for name in text.split(",") if name.strip()]

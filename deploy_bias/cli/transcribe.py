@@ -16,7 +16,7 @@ from deploy_bias.cli.console import Debug, Json, errors, out, print_json, quiet,
 from deploy_bias.cli.decode import SearchName, search_options
 from deploy_bias.contract import Precision
 from deploy_bias.errors import ContractError, DeployBiasError, OptionError, SourceError
-from deploy_bias.runtime import Recognition, Recognizer
+from deploy_bias.runtime import OfflineRecognizer, Recognition, Recognizer, open_recognizer
 
 Show = Callable[[Recognition], None]
 
@@ -57,7 +57,7 @@ def run(
     found: list[Transcript | Failure] = []
     with stages(debug) as progress:
         progress(f"load {bundle} on {backend}")
-        recognizer = Recognizer(
+        recognizer = open_recognizer(
             bundle,
             backend,
             search.value,
@@ -65,11 +65,17 @@ def run(
             lead_in=lead_in / 1000,
             **options,
         )
+        if isinstance(recognizer, OfflineRecognizer) and (stream or microphone):
+            option = "--stream" if stream else "--microphone"
+            raise OptionError(
+                f"{option}: {bundle} was exported with --offline, for whole utterances; export "
+                "without it."
+            )
         if not stream:
             for path in files:
                 progress(f"transcribe {path}")
                 found.append(_attempt(recognizer, path))
-    if microphone:
+    if microphone and isinstance(recognizer, Recognizer):
         with quiet(debug):
             _listen(recognizer, microphone_blocks())
     elif stream:
@@ -120,7 +126,7 @@ class Failure:
 
 
 def transcribe(
-    recognizer: Recognizer,
+    recognizer: Recognizer | OfflineRecognizer,
     path: Path,
     *,
     show: Show | None = None,
@@ -132,7 +138,8 @@ def transcribe(
         recognizer: of a bundle.
         path: an audio file.
         show: is given each result that more audio has changed, in the time of the audio.
-        latencies: the seconds that each decoding window takes are added here.
+        latencies: the seconds that each decoding window takes, or offline the utterance, are added
+            here.
 
     Raises:
         SourceError: the file is missing, no audio or damaged, or holds NaN or infinity.
@@ -166,14 +173,14 @@ def transcribe(
                 return Transcript(path, recognizer.get_result(stream), seconds, computed)
 
 
-def _attempt(recognizer: Recognizer, path: Path) -> Transcript | Failure:
+def _attempt(recognizer: Recognizer | OfflineRecognizer, path: Path) -> Transcript | Failure:
     try:
         return transcribe(recognizer, path)
     except DeployBiasError as error:
         return Failure(path, str(error))
 
 
-def _play(recognizer: Recognizer, path: Path) -> Transcript | Failure:
+def _play(recognizer: Recognizer | OfflineRecognizer, path: Path) -> Transcript | Failure:
     """Show the text of a file as it grows."""
     out.rule(Text(path.name))
     try:

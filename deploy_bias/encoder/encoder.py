@@ -35,6 +35,10 @@ class Encoder(nn.Module):
         input_conf: the input block.
         main_conf: what the blocks share.
 
+    Attributes:
+        stride, offset: F feature frames give (F - offset) // stride encoder frames, one for each
+            stride + offset feature frames that it sees by convolution.
+
     Raises:
         TypeError: an option is of the wrong type.
         ValueError: an option is missing, unknown or out of its range, or blocks do not fit.
@@ -59,6 +63,11 @@ class Encoder(nn.Module):
             )
         self.encoders = _Blocks(body, self.embed.output_size, main)
         self.output_size = self.encoders.output_size
+        self.stride, self.offset = self.embed.stride, self.embed.offset
+        for block in self.encoders.blocks:
+            if isinstance(block, Conv1d) and not block.causal:
+                self.offset += self.stride * (block.padding + 1 - block.stride)
+                self.stride *= block.stride
 
     def forward(self, x: Tensor, x_len: Tensor) -> tuple[Tensor, Tensor]:
         """Encode whole utterances; each as if it were alone in the batch.
@@ -76,7 +85,7 @@ class Encoder(nn.Module):
         Raises:
             ValueError: F is too small for one encoder frame.
         """
-        least = self.embed.stride + self.embed.offset
+        least = self.stride + self.offset
         if x.size(1) < least:
             raise ValueError(f"x must have at least {least} frames, got {x.size(1)}.")
         x = self.embed(x, x_len)

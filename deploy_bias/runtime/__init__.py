@@ -15,7 +15,10 @@ from deploy_bias.runtime.encoder import Encoder, EncoderStream
 from deploy_bias.runtime.endpoint import EndpointRules
 from deploy_bias.runtime.graph import Graph, load, open_file
 from deploy_bias.runtime.joint import Joint
-from deploy_bias.runtime.recognizer import Recognition, Recognizer
+from deploy_bias.runtime.offline_recognizer import OfflineRecognizer, OfflineStream
+from deploy_bias.runtime.open_recognizer import open_recognizer
+from deploy_bias.runtime.recognizer import Recognizer
+from deploy_bias.runtime.recognizer_base import Recognition
 from deploy_bias.runtime.recognizer_stream import RecognizerStream
 from deploy_bias.runtime.search import Result, Search, open_search
 
@@ -26,6 +29,8 @@ __all__ = [
     "EndpointRules",
     "Graph",
     "Joint",
+    "OfflineRecognizer",
+    "OfflineStream",
     "Recognition",
     "Recognizer",
     "RecognizerStream",
@@ -35,5 +40,6 @@ __all__ = [
     "Stream",
     "load",
     "open_file",
+    "open_recognizer",
     "open_search",
 ]

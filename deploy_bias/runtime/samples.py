@@ -21,15 +21,17 @@ class SampleStream:
         fs: of the model, samples a second.
         window: samples of a decoding window.
         lead_in: samples of silence before the first one.
+        most: samples that there may be in all, the lead-in among them; None is any number.
 
     Attributes:
         windows: those that are complete and not taken yet, oldest first: samples float32 at `fs`,
             and whether it is the last one, which is shorter, and may be empty.
     """
 
-    def __init__(self, fs: int, window: int, lead_in: int) -> None:
+    def __init__(self, fs: int, window: int, lead_in: int, most: int | None = None) -> None:
         self.windows: deque[tuple[np.ndarray, bool]] = deque()
         self._fs = fs
+        self._left = math.inf if most is None else most - lead_in
         self._window = np.zeros(window, np.float32)
         self._filled = 0
         self._rate: float | None = None
@@ -46,18 +48,25 @@ class SampleStream:
 
         Raises:
             ContractError: the samples are no float32 array with one axis or hold NaN, infinity or
-                more than LOUDEST, the rate is no positive number or another than before, or the
-                input was finished. Nothing is changed then.
+                more than LOUDEST, the rate is no positive number or another than before, there are
+                more than `most` in all, or the input was finished. Nothing is changed then.
             BackendError: soxr, which resamples, is not installed.
         """
         if self._finished:
             raise ContractError("the input of the stream is finished; create another stream.")
         check_samples(samples)
         self._check_rate(sample_rate)
+        left = self._left - samples.size * self._fs / sample_rate
+        if left < 0:
+            raise ContractError(
+                f"the utterance is longer than the graphs take, by {-left / self._fs:.1f} s so "
+                "far; cut it at a pause, or export without --offline and stream."
+            )
         if self._rate is None:
             if sample_rate != self._fs:
                 self._resampler = _resampler(sample_rate, self._fs)
             self._rate = sample_rate
+        self._left = left
         self._cut(samples if self._resampler is None else self._resampler.resample_chunk(samples))
 
     def finish(self) -> None:

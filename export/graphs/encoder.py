@@ -154,8 +154,8 @@ def encoder_module(
         options=options,
         feature_frames=frames,
         left_context=left_context,
-        stride=encoder.embed.stride,
-        offset=encoder.embed.offset,
+        stride=encoder.stride,
+        offset=encoder.offset,
     )
 
 

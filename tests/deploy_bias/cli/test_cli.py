@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy_bias import cli
-from export import Mismatch, Report
+from deploy_bias import RelativePositionBias, cli
+from export import Mismatch, Report, export_bundle
 from export.results import GraphResult
 
 COMMAND = str(Path(sys.executable).with_name("deploy-bias"))
@@ -21,6 +21,19 @@ COMMAND = str(Path(sys.executable).with_name("deploy-bias"))
 def copy(digits_bundle, tmp_path):
     shutil.copytree(digits_bundle.folder, tmp_path / "copy")
     return tmp_path / "copy"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small") / "small"
+    export_bundle(RelativePositionBias(16), folder, backends_wanted=["onnx", "torchscript"])
+    return folder
+
+
+@pytest.fixture
+def small(exported, tmp_path):
+    """A bundle that is verified in no time."""
+    return shutil.copytree(exported, tmp_path / "small")
 
 
 def test_the_installed_command(tmp_path):
@@ -91,6 +104,44 @@ def test_a_mismatch_is_exit_status_1_and_every_backend_is_reported(run, copy):
     assert not json.loads((copy / "parity.json").read_text())["passed"]
 
 
+def test_verify_with_reports_and_a_baseline(run, small, tmp_path):
+    reports = [tmp_path / "r" / f"report{suffix}" for suffix in (".xml", ".md", ".json", ".html")]
+    options = [text for path in reports for text in ("--report", path)]
+    status, out, _ = run("verify", small, "--baseline", small / "parity.json", *options)
+    assert status == 0
+    assert "nothing grown past" in out
+    assert all(path.stat().st_size > 100 for path in reports)
+    assert '<testsuites name="export parity of small"' in reports[0].read_text()
+    assert "Export parity of small: passed" in reports[1].read_text()
+    assert json.loads(reports[2].read_text())["growths"] == []
+    assert "ONNX unoptimised" in reports[3].read_text()
+
+
+def test_a_grown_bundle_is_exit_status_1(run, small, tmp_path):
+    baseline = json.loads((small / "parity.json").read_text())
+    for artifact in baseline["artifacts"]:
+        artifact["bytes"] //= 2
+    (tmp_path / "before.json").write_text(json.dumps(baseline))
+    status, out, _ = run("verify", small, "--baseline", tmp_path / "before.json")
+    assert status == 1
+    assert "✗ bias.onnx: bytes" in out
+    assert "2 grown past" in out
+    status, out, _ = run("verify", small, "--baseline", tmp_path / "before.json", "--json")
+    assert status == 1
+    assert [growth["subject"] for growth in json.loads(out)["growths"]] == ["bias.onnx", "bias.pt"]
+
+
+def test_a_backend_that_is_left_out_by_name_may_be_missing(run, small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    status, out, _ = run("verify", small)
+    assert status == 1
+    assert "✗ bias on onnx, fp32: not checked: onnxruntime is not installed" in out
+    status, out, _ = run("verify", small, "--without", "onnx")
+    assert status == 0
+    assert "left out by name: onnx" in out
+    assert json.loads((small / "parity.json").read_text())["without"] == ["onnx"]
+
+
 def test_an_export_that_does_not_match_is_exit_status_1(run, digits, tmp_path, monkeypatch):
     def mismatch(*args, **kwargs):
         raise Mismatch(
@@ -130,6 +181,13 @@ def test_inspect_plot(run, digits_bundle, tmp_path):
     assert (tmp_path / "new" / "bias.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_testdata(run, digits_bundle, tmp_path):
+    status, out, _ = run("testdata", digits_bundle.folder, "-o", tmp_path / "t")
+    assert status == 0
+    assert "model.bpte, test_frontend/model.onnx" in out.replace("\n", "")
+    assert (tmp_path / "t" / "test_decoder" / "test_data_set_4" / "output_3.pb").is_file()
+
+
 @pytest.mark.parametrize("backend", ["onnx", "executorch", "torchscript"])
 def test_decode(run, digits, digits_bundle, backend):
     frames = digits / "encoder_out" / "prompts_0.npy"
@@ -137,6 +195,13 @@ def test_decode(run, digits, digits_bundle, backend):
     assert status == 0
     assert "oh seven seven one four four" in out
     assert "decode 154 frames" in err
+
+
+def test_decode_takes_the_frames_of_an_offline_bundle_too(run, digits, offline_bundle):
+    frames = digits / "encoder_out" / "prompts_0.npy"
+    status, out, _ = run("decode", offline_bundle.folder, frames)
+    assert status == 0
+    assert "oh seven seven one four four" in out
 
 
 def test_decode_json(run, digits, digits_bundle):
@@ -201,6 +266,13 @@ def test_decode_no_frames_at_all(run, digits_bundle, tmp_path):
         ),
         (["verify"], "Missing argument"),
         (["inspect", "{bundle}", "--nope"], "No such option"),
+        (["verify", "{bundle}", "--report", "r.txt"], "ends in .xml, .md, .json, .html"),
+        (["verify", "{bundle}", "--baseline", "p.json"], "No such file or directory"),
+        (["verify", "{bundle}", "--without", "tflite"], "the bundle has executorch, onnx, torch"),
+        (
+            ["verify", "{bundle}", "--without", "onnx,torchscript,executorch"],
+            "nothing is left to verify",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_status_2(

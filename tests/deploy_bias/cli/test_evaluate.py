@@ -34,6 +34,18 @@ def test_the_shipped_recordings(run, digits_bundle, tmp_path):
     assert "recognise 8 recordings on onnx, fp32" in err
 
 
+def test_int8_makes_no_more_errors(run, int8_bundle):
+    """At most 0.5 % of the words: of 39, none."""
+    _, out, _ = run("evaluate", int8_bundle.folder, MANIFEST, "--json")
+    results = json.loads(out)["results"]
+    assert [(r["backend"], r["precision"]) for r in results] == [
+        ("onnx", "int8"),
+        ("executorch", "int8"),
+    ]
+    for found in results:
+        assert found["word_error_rate"] <= 8 / 39 + 0.005
+
+
 def test_side_by_side_in_a_table(run, digits_bundle):
     options = ["--backend", "onnx, torchscript", "--precision", "fp32"]
     status, out, _ = run("evaluate", digits_bundle.folder, MANIFEST, *options)
@@ -41,6 +53,27 @@ def test_side_by_side_in_a_table(run, digits_bundle):
     assert out.count("20.5%") == 2
     assert "executorch" not in out
     assert "39 words" in out
+
+
+def test_a_lead_in(run, digits_bundle):
+    """It finds the first words that ESPnet's streaming drops."""
+    options = ["--backend", "onnx", "--lead-in", 300, "--json"]
+    _, out, _ = run("evaluate", digits_bundle.folder, MANIFEST, *options)
+    (found,) = json.loads(out)["results"]
+    assert found["word_error_rate"] < 8 / 39
+    assert "three five five one" in found["texts"]
+    assert found["seconds"] == pytest.approx(sum(samples_of(n).size for n in NAMES) / 8000)
+
+
+def test_an_offline_bundle(run, offline_bundle):
+    """Each recording is an utterance; a backend without its graphs is left out."""
+    _, out, _ = run("evaluate", offline_bundle.folder, MANIFEST, "--json")
+    (found,) = json.loads(out)["results"]
+    assert found["backend"] == "onnx"
+    assert found["word_error_rate"] == pytest.approx(4 / 39)
+    status, _, err = run("evaluate", offline_bundle.folder, MANIFEST, "--backend", "torchscript")
+    assert status == 2
+    assert "no graph encoder for torchscript" in err
 
 
 def test_a_manifest_of_two_columns(run, digits_bundle, tmp_path):

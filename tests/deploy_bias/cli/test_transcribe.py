@@ -86,6 +86,43 @@ def test_stream_shows_the_text_in_the_time_of_the_audio(run, digits_bundle, tmp_
     assert "2.0 s of audio, real-time factor 0." in out
 
 
+class TestOfflineBundle:
+    """A bundle of --offline is known by what it holds."""
+
+    def test_the_same_bad_audio_and_the_others_run(self, run, offline_bundle, tmp_path):
+        nan = PROMPT.copy()
+        nan[9000] = np.nan
+        for name, samples in {
+            "none": PROMPT[:0],
+            "one": PROMPT[:1],
+            "nan": nan,
+            "long": np.zeros(121 * RATE, np.float32),
+            "good": soxr.resample(PROMPT, RATE, 16000),
+        }.items():
+            soundfile.write(
+                tmp_path / f"{name}.wav", samples, RATE * (1 + (name == "good")), subtype="FLOAT"
+            )
+        files = [tmp_path / f"{name}.wav" for name in ("none", "one", "nan", "long", "good")]
+        status, out, err = run("transcribe", offline_bundle.folder, *files, "--json")
+        assert status == 2
+        assert transcribed(out) == ["", "", None, None, TEXT]
+        assert "from 1.1 s on: sample 200 of 800 is nan" in err
+        assert "from 120.0 s on: the utterance is longer than the graphs take, by 0.1 s" in err
+
+    @pytest.mark.parametrize("option", ["--stream", "--microphone"])
+    def test_cannot_stream(self, run, offline_bundle, option):
+        files = [WAVS / "prompts_0.wav"] if option == "--stream" else []
+        status, _, err = run("transcribe", offline_bundle.folder, *files, option)
+        assert status == 2
+        assert f"error: {option}: {offline_bundle.folder} was exported with --offline" in err
+
+    def test_a_backend_that_has_no_encoder(self, run, offline_bundle):
+        wav = WAVS / "prompts_0.wav"
+        status, _, err = run("transcribe", offline_bundle.folder, wav, "--backend", "torchscript")
+        assert status == 2
+        assert "no graph encoder for torchscript" in err
+
+
 class TestBadAudio:
     """A line for each, the other files still run, and the exit status tells."""
 

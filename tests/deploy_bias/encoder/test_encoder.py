@@ -58,6 +58,18 @@ class TestEqualsEspnet:
         for frames in range(47, 56):
             check(ours, theirs, torch.randn(1, frames, FEATURES))
 
+    @pytest.mark.parametrize("body", [STRIDED, BODIES["conv1d"]], ids=["strided", "conv1d"])
+    def test_the_frames_that_convolutions_leave_out(self, body):
+        ours, theirs = pair(body, INPUTS[1])
+        least = ours.stride + ours.offset
+        for frames in range(least, least + 3 * ours.stride):
+            x = torch.randn(1, frames, FEATURES)
+            check(ours, theirs, x)
+            out, _ = ours(x, torch.tensor([frames]))
+            assert out.size(1) == (frames - ours.offset) // ours.stride
+        with pytest.raises(ValueError, match=f"at least {least} frames, got {least - 1}"):
+            ours(torch.randn(1, least - 1, FEATURES), torch.tensor([least - 1]))
+
     def test_a_long_utterance(self):
         # Past pos_enc_max_len, where ESPnet extends its table.
         ours, theirs = pair("conformer", main_conf={"pos_enc_max_len": 10})
@@ -203,7 +215,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match="input_size must be at least"):
             Encoder(4, block(), conf)
         encoder = Encoder(FEATURES, block(), conf).eval()
-        least = encoder.embed.stride + encoder.embed.offset
+        least = encoder.stride + encoder.offset
         assert encoder(torch.randn(1, least, FEATURES), torch.tensor([least]))[0].size(1) == 1
         with pytest.raises(ValueError, match=f"at least {least} frames, got {least - 1}"):
             encoder(torch.randn(1, least - 1, FEATURES), torch.tensor([least - 1]))

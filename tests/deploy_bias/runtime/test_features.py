@@ -191,6 +191,14 @@ class TestAgainstEspnet:
                 assert chunk.frames == len(features)
                 np.testing.assert_allclose(chunk.features[0, : chunk.frames], features, atol=2e-3)
 
+    def test_speech2text_counts_as_if_audio_were_16_khz(self):
+        """It tells no rate: its default window of 640 ms is --chunk-ms 1280 of audio at 8 kHz."""
+        _, (frontend, normalize) = digits()
+        processor = OnlineAudioProcessor(
+            frontend, normalize, 640, 4, RIGHT["digits"], torch.device("cpu")
+        )
+        assert processor.decoding_samples == Chunking.samples_of(1280, RATE)
+
     @pytest.mark.parametrize(
         ("n_fft", "hop_length", "at_each_border"),
         [(256, 80, -1), (512, 160, -1), (384, 128, 1), (400, 160, 0)],

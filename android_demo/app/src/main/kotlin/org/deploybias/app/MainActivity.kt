@@ -1,0 +1,124 @@
+package org.deploybias.app
+
+import android.Manifest
+import android.app.Activity
+import android.content.Intent
+import android.content.pm.PackageManager
+import android.graphics.Color
+import android.os.Bundle
+import android.view.ViewGroup.LayoutParams.MATCH_PARENT
+import android.view.ViewGroup.LayoutParams.WRAP_CONTENT
+import android.widget.Button
+import android.widget.FrameLayout
+import android.widget.LinearLayout
+import org.deploybias.bundle.ProofReport
+
+/** Two screens, Proof and Listen. Their jobs live in the application, so turning the device stops nothing. */
+class MainActivity : Activity() {
+    private val demo: DemoApplication get() = application as DemoApplication
+    private lateinit var screens: List<Screen>
+    private lateinit var tabs: List<Button>
+    private lateinit var frame: FrameLayout
+    private var shown = 0
+    private var afterPermission: (() -> Unit)? = null
+
+    override fun onCreate(state: Bundle?) {
+        setTheme(android.R.style.Theme_Material_Light_DarkActionBar)
+        super.onCreate(state)
+        title = Words.TITLE
+        screens =
+            listOf(
+                ProofScreen(this, demo.proof, demo.backends, ::share),
+                ListenScreen(this, demo.listening, demo.backends, demo.assetFiles, ::withMicrophone),
+            )
+        tabs = listOf(Words.PROOF, Words.LISTEN).mapIndexed { index, label -> tab(label) { show(index) } }
+        frame = FrameLayout(this)
+        setContentView(
+            LinearLayout(this).apply {
+                orientation = LinearLayout.VERTICAL
+                fitsSystemWindows = true
+                setBackgroundColor(Color.WHITE)
+                addView(
+                    LinearLayout(context).apply {
+                        for (tab in tabs) addView(tab, LinearLayout.LayoutParams(0, WRAP_CONTENT, 1f))
+                    },
+                )
+                addView(frame, LinearLayout.LayoutParams(MATCH_PARENT, 0, 1f))
+            },
+        )
+        show(state?.getInt(SHOWN) ?: 0)
+    }
+
+    override fun onStart() {
+        super.onStart()
+        demo.proof.listener = screens[0]::refresh
+        demo.listening.listener = screens[1]::refresh
+        screens.forEach(Screen::refresh)
+    }
+
+    override fun onStop() {
+        // A screen that nobody sees must not be kept by a job that runs on; a microphone must not run on.
+        demo.proof.listener = null
+        demo.listening.listener = null
+        if (!isChangingConfigurations) demo.listening.cancel()
+        super.onStop()
+    }
+
+    override fun onSaveInstanceState(state: Bundle) {
+        super.onSaveInstanceState(state)
+        state.putInt(SHOWN, shown)
+    }
+
+    override fun onRequestPermissionsResult(
+        code: Int,
+        permissions: Array<String>,
+        results: IntArray,
+    ) {
+        val start = afterPermission
+        afterPermission = null
+        if (results.firstOrNull() == PackageManager.PERMISSION_GRANTED) {
+            start?.invoke()
+        } else {
+            (screens[1] as ListenScreen).refused()
+        }
+    }
+
+    internal fun show(index: Int) {
+        shown = index
+        frame.removeAllViews()
+        frame.addView(screens[index])
+        tabs.forEachIndexed { i, tab -> tab.isSelected = i == index }
+        tabs.forEachIndexed { i, tab -> tab.alpha = if (i == index) 1f else 0.6f }
+    }
+
+    private fun tab(
+        label: String,
+        click: () -> Unit,
+    ) = Button(this).apply {
+        text = label
+        isAllCaps = false
+        setOnClickListener { click() }
+    }
+
+    private fun withMicrophone(start: () -> Unit) {
+        if (checkSelfPermission(Manifest.permission.RECORD_AUDIO) == PackageManager.PERMISSION_GRANTED) {
+            start()
+        } else {
+            afterPermission = start
+            requestPermissions(arrayOf(Manifest.permission.RECORD_AUDIO), 1)
+        }
+    }
+
+    private fun share(report: ProofReport) {
+        val send =
+            Intent(Intent.ACTION_SEND)
+                .setType("application/json")
+                .putExtra(Intent.EXTRA_SUBJECT, "deploy_bias proof")
+                .putExtra(Intent.EXTRA_TEXT, report.toJson())
+        startActivity(Intent.createChooser(send, Words.SHARE))
+    }
+
+    private companion object {
+        const val SHOWN = "shown"
+    }
+}

@@ -1,0 +1,320 @@
+package org.deploybias.bundle
+
+import kotlinx.serialization.Serializable
+import kotlinx.serialization.json.Json
+import kotlinx.serialization.json.JsonObject
+import kotlinx.serialization.json.double
+import kotlinx.serialization.json.int
+import kotlinx.serialization.json.jsonArray
+import kotlinx.serialization.json.jsonObject
+import kotlinx.serialization.json.jsonPrimitive
+import kotlinx.serialization.json.long
+import java.io.File
+import kotlin.math.abs
+
+/**
+ * One graph on one backend against the eager outputs that the bundle holds.
+ *
+ * @property maxAbsError the largest difference over every output of every step.
+ * @property overLimit that difference over what is allowed there, the worst output; at most 1 passes.
+ * @property problem why it could not be checked, or where it is off.
+ */
+@Serializable
+data class ProofRow(
+    val graph: String,
+    val backend: String,
+    val steps: Int,
+    val maxAbsError: Double,
+    val overLimit: Double,
+    val passed: Boolean,
+    val medianMs: Double,
+    val percentile95Ms: Double,
+    val delegates: List<String>,
+    val problem: String? = null,
+)
+
+/** What was proven, where. */
+@Serializable
+data class ProofReport(
+    val device: String,
+    val runtime: String,
+    val exporter: Map<String, String>,
+    val weightsSha256: String,
+    val rows: List<ProofRow>,
+    val cancelled: Boolean,
+) {
+    val passed: Boolean get() = !cancelled && rows.isNotEmpty() && rows.all { it.passed }
+
+    fun toJson(): String = pretty.encodeToString(serializer(), this)
+
+    private companion object {
+        val pretty = Json { prettyPrint = true }
+    }
+}
+
+/**
+ * Runs the stored rollouts of a bundle on a backend, each carrying its own state, and compares every
+ * output of every step with eager's.
+ *
+ * What may differ is the budget of `deploy-bias verify` for the same case, which is a distance to
+ * float64, and eager's own distance to it, both from parity.json.
+ */
+class Proof(
+    private val bundle: Bundle,
+    private val backend: Backend,
+) {
+    private val vectors = bundle.tensors(bundle.manifest.vectors)
+    private val limits = readLimits()
+
+    /**
+     * Proves every graph.
+     *
+     * @param progress told the name of each graph, and asked before each step whether to go on.
+     */
+    fun run(
+        device: String,
+        progress: (graph: String) -> Boolean = { true },
+    ): ProofReport {
+        val rows = ArrayList<ProofRow>()
+        var cancelled = false
+        Graphs.load(bundle, backend).use { graphs ->
+            for (graph in graphs.all) {
+                val row = prove(graph, progress)
+                cancelled = row == null
+                rows += row ?: break
+            }
+        }
+        return ProofReport(
+            device,
+            "${backend.name} ${backend.version}",
+            bundle.manifest.exporter,
+            bundle.manifest.weights.sha256,
+            rows,
+            cancelled,
+        )
+    }
+
+    /** Null if it was cancelled. */
+    private fun prove(
+        graph: Graph,
+        progress: (String) -> Boolean,
+    ): ProofRow? {
+        val contract = graph.contract
+        val cases =
+            vectors.keys
+                .filter { it.startsWith("${contract.name}/") }
+                .groupBy { it.split("/")[1] }
+        val times = ArrayList<Double>()
+        var worst = 0.0
+        var over = 0.0
+        var problem: String? = if (cases.isEmpty()) "no test vectors for ${contract.name}; export again." else null
+        try {
+            for (case in cases.keys) {
+                val rollout = Rollout(graph)
+                for (step in 0 until stepsOf(contract, case)) {
+                    if (!progress(contract.name)) return null
+                    for (spec in contract.inputs) {
+                        vectors["${contract.name}/$case/${spec.name}"]?.let { rollout.feed(spec.name, it, step) }
+                    }
+                    times += timed(rollout)
+                    for ((index, spec) in contract.outputs.withIndex()) {
+                        val wanted = vectors.getValue("${contract.name}/$case/${spec.name}")
+                        val limit = limits.getValue("${contract.name}/$case/${spec.name}")
+                        val off = rollout.distance(index, wanted, step)
+                        if (off > worst) worst = off
+                        if (!(off / limit <= over)) {
+                            over = off / limit
+                            if (!(over <= 1)) {
+                                problem = "case '$case', step $step, ${spec.name}: off by $off, allowed $limit"
+                            }
+                        }
+                    }
+                    rollout.next()
+                }
+                while (times.size < LEAST_TIMES) times += timed(rollout)
+                rollout.close()
+            }
+        } catch (error: DeployBiasError) {
+            problem = error.message
+        } catch (error: NoSuchElementException) {
+            problem = "parity.json or the test vectors lack something (${error.message}); export again."
+        }
+        times.sort()
+        return ProofRow(
+            contract.name,
+            backend.name,
+            cases.keys.sumOf { stepsOf(contract, it) },
+            worst,
+            over,
+            problem == null,
+            percentile(times, 0.5),
+            percentile(times, 0.95),
+            graph.session.delegates(contract.name),
+            problem,
+        )
+    }
+
+    private fun stepsOf(
+        contract: GraphContract,
+        case: String,
+    ): Int = vectors.getValue("${contract.name}/$case/${contract.outputs[0].name}").shape[0].toInt()
+
+    private fun timed(rollout: Rollout): Double {
+        val begin = System.nanoTime()
+        rollout.run()
+        return (System.nanoTime() - begin) / 1e6
+    }
+
+    private fun readLimits(): Map<String, Double> {
+        val path = File(bundle.folder, "parity.json")
+        if (!path.isFile) throw BundleError("$path: missing; export again.")
+        val found = HashMap<String, Double>()
+        val results =
+            Json
+                .parseToJsonElement(path.readText())
+                .jsonObject
+                .getValue("results")
+                .jsonArray
+        for (result in results.map { it.jsonObject }) {
+            if (result.text("backend") != backend.name || result.text("precision") != "fp32") continue
+            for (case in result.getValue("cases").jsonArray.map { it.jsonObject }) {
+                val name = case.text("case").removePrefix("stored ")
+                if (name == case.text("case")) continue
+                val limit = case.number("budget") + case.number("eager_error")
+                found["${result.text("graph")}/$name/${case.text("output")}"] = limit
+            }
+        }
+        return found
+    }
+
+    private fun JsonObject.text(name: String) = getValue(name).jsonPrimitive.content
+
+    private fun JsonObject.number(name: String) = getValue(name).jsonPrimitive.double
+
+    private fun percentile(
+        sorted: List<Double>,
+        part: Double,
+    ): Double = if (sorted.isEmpty()) 0.0 else sorted[((sorted.size - 1) * part).toInt()]
+
+    private companion object {
+        /** A graph with few steps is timed by running the last one again. */
+        const val LEAST_TIMES = 20
+    }
+}
+
+/** A graph over steps, the state carried as its contract says. */
+class Rollout(
+    private val graph: Graph,
+) : AutoCloseable {
+    private val contract = graph.contract
+    private val inputs = graph.newInputs()
+
+    val outputs: Array<Tensor> = graph.newOutputs()
+
+    init {
+        for (state in contract.state) input(state.input).fill(state.initial)
+    }
+
+    fun input(name: String): Tensor = inputs[contract.inputs.indexOfFirst { it.name == name }]
+
+    /** Sets an input to one step of stored ones, which have the steps along their first axis. */
+    fun feed(
+        name: String,
+        stored: Tensor,
+        step: Int,
+    ) {
+        val input = input(name)
+        if (stored.size % input.size != 0 || step * input.size >= stored.size) {
+            throw BundleError("test vectors of '${contract.name}': $name does not fit its contract; export again.")
+        }
+        when (input.dtype) {
+            DType.FLOAT32 -> input.copy(stored, step * input.size, 0, input.size)
+            DType.INT64 -> for (i in 0 until input.size) input.longs.put(i, stored.longs.get(step * input.size + i))
+        }
+    }
+
+    fun run() = graph.run(inputs, outputs)
+
+    /** The largest difference of an output from one step of stored ones; rubbish is left out. */
+    fun distance(
+        output: Int,
+        stored: Tensor,
+        step: Int,
+    ): Double {
+        val got = outputs[output]
+        // What comes behind the last frame of a chunk is not the encoder's.
+        val count = if (contract.kind == "encoder") rows() * got.shape[2].toInt() else got.size
+        var worst = 0.0
+        for (i in 0 until count) {
+            val wanted = stored.floats.get(step * got.size + i)
+            val found = got.floats.get(i)
+            val off = if (wanted == found) 0.0 else abs(found.toDouble() - wanted)
+            if (!(off <= worst)) worst = if (off.isNaN()) Double.POSITIVE_INFINITY else off
+        }
+        return worst
+    }
+
+    /** Makes the state after the step. */
+    fun next() {
+        for (state in contract.state) {
+            val input = input(state.input)
+            if (state.update == State.Update.COUNT) {
+                for (i in 0 until input.size) input.longs.put(i, count(input.longs.get(i)))
+                continue
+            }
+            val output = outputs[contract.outputs.indexOfFirst { it.name == state.output }]
+            when (state.update) {
+                State.Update.REPLACE -> input.copy(output)
+                State.Update.APPEND -> append(input, output, state.row ?: 0)
+                else -> extend(input, output)
+            }
+        }
+    }
+
+    /** A batch of windows (B, N, C), each without its first row, and its own new row (B, C) behind. */
+    private fun append(
+        window: Tensor,
+        output: Tensor,
+        row: Int,
+    ) {
+        val (batch, rows, width) = window.shape.map { it.toInt() }
+        val before = window.toFloatArray()
+        for (b in 0 until batch) {
+            for (i in 0 until (rows - 1) * width) {
+                window.floats.put(
+                    b * rows * width + i,
+                    before[
+                        b * rows * width +
+                            width +
+                            i,
+                    ],
+                )
+            }
+            window.copy(output, (row * batch + b) * width, (b * rows + rows - 1) * width, width)
+        }
+    }
+
+    private fun extend(
+        window: Tensor,
+        output: Tensor,
+    ) {
+        val (_, rows, width) = window.shape.map { it.toInt() }
+        val both = window.toFloatArray() + output.toFloatArray().copyOf(rows() * width)
+        for (i in 0 until window.size) window.floats.put(i, both[both.size - rows * width + i])
+    }
+
+    private fun rows(): Int = encoderFrames(contract, input("frames").longs.get(0).toInt())
+
+    private fun count(valid: Long): Long {
+        if (contract.kind == "encoder") return minOf(valid + rows(), contract.int("left_context").toLong())
+        val options = contract.module.getValue("options").jsonObject
+        val chunkSize = options["chunk_size"]?.jsonPrimitive?.long ?: -1
+        val start =
+            contract.module
+                .getValue("start")
+                .jsonPrimitive.content
+        return nextValid(valid.toInt(), contract.int("context"), chunkSize.toInt(), start).toLong()
+    }
+
+    override fun close() = (inputs + outputs).forEach(Tensor::close)
+}

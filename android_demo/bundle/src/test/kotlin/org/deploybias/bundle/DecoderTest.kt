@@ -1,0 +1,143 @@
+package org.deploybias.bundle
+
+import com.sun.management.ThreadMXBean
+import org.junit.jupiter.api.AfterAll
+import org.junit.jupiter.api.Assertions.assertArrayEquals
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertFalse
+import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.assertThrows
+import java.lang.management.ManagementFactory
+
+class DecoderTest {
+    private val rollout = Expected.tensors("rollout.safetensors")
+    private val labels =
+        rollout.getValue("label").let { stored ->
+            IntArray(stored.size) { stored.longs.get(it).toInt() }
+        }
+
+    private fun out(hypothesis: Hypothesis) = hypothesis.decoderOut.toFloatArray()
+
+    private fun fed(labels: List<Int>) = decoder.start().also { labels.forEach(it::step) }
+
+    @Test
+    fun `every output and every next state of a rollout past three windows equals Python's bit for bit`() {
+        val graph = graphs["decoder"]
+        val steps = Rollout(graph)
+        val hypothesis = decoder.start()
+        for ((step, label) in labels.withIndex()) {
+            hypothesis.step(label)
+            steps.input("label").longs.put(0, label.toLong())
+            steps.run()
+            steps.next()
+            val last = steps.input("key_window_0").shape[1].toInt() - 1
+            val found =
+                mapOf(
+                    "decoder_out" to out(hypothesis),
+                    "ema_state" to steps.input("ema_state").toFloatArray(),
+                    "key" to row(steps.input("key_window_0"), last),
+                    "value" to row(steps.input("value_window_0"), last),
+                )
+            for ((name, values) in found) {
+                val wanted = rollout.getValue(name)
+                val size = values.size
+                assertArrayEquals(FloatArray(size) { wanted.floats.get(step * size + it) }, values, "$name, step $step")
+            }
+            // The hypothesis carries its state in place, the rollout by the letter of the contract.
+            assertArrayEquals(steps.outputs[0].toFloatArray(), out(hypothesis))
+        }
+    }
+
+    private fun row(
+        window: Tensor,
+        row: Int,
+    ): FloatArray {
+        val width = window.shape[2].toInt()
+        return FloatArray(width) { window.floats.get(row * width + it) }
+    }
+
+    @Test
+    fun `a fork goes its own way`() {
+        val stem = fed(labels.take(20))
+        val branch = stem.fork()
+        branch.step(3)
+        stem.step(5)
+        assertArrayEquals(out(fed(labels.take(20) + 3)), out(branch))
+        assertArrayEquals(out(fed(labels.take(20) + 5)), out(stem))
+        assertFalse(out(branch).contentEquals(out(stem)))
+    }
+
+    @Test
+    fun `a reset hypothesis is a new one`() {
+        val hypothesis = fed(labels.take(200))
+        hypothesis.reset()
+        labels.take(9).forEach(hypothesis::step)
+        assertArrayEquals(out(fed(labels.take(9))), out(hypothesis))
+    }
+
+    @Test
+    fun `a label out of range changes nothing`() {
+        val hypothesis = fed(listOf(0))
+        for (label in listOf(-1, 14)) {
+            val error = assertThrows<ContractError> { hypothesis.step(label) }
+            assertEquals("label must be 0 to 13, got $label.", error.message)
+        }
+        hypothesis.step(3)
+        assertArrayEquals(out(fed(listOf(0, 3))), out(hypothesis))
+    }
+
+    @Test
+    fun `a closed hypothesis says so`() {
+        val hypothesis = fed(listOf(0))
+        hypothesis.close()
+        assertThrows<ContractError> { hypothesis.step(0) }
+    }
+
+    @Test
+    fun `a graph that is no decoder says so`() {
+        val error = assertThrows<ContractError> { Decoder(graphs["joint"]) }
+        assertTrue(error.message.orEmpty().startsWith("graph 'joint' is no decoder"), error.message)
+    }
+
+    /** ONNX Runtime's own call allocates; what is around it must not. */
+    @Test
+    fun `a step allocates nothing after warm-up`() {
+        val threads = ManagementFactory.getThreadMXBean() as ThreadMXBean
+        val thread = Thread.currentThread().id
+        val silent =
+            object : Session {
+                override val label: String? = null
+
+                override fun run(
+                    graph: GraphContract,
+                    inputs: Array<Tensor>,
+                    outputs: Array<Tensor>,
+                ) = Unit
+
+                override fun close() = Unit
+            }
+
+        fun bytesAStep(session: Session): Double {
+            val hypothesis = Decoder(Graph(graphs["decoder"].contract, session, "")).start()
+            val steps = 20_000
+            repeat(steps) { hypothesis.step(it % 14) }
+            val before = threads.getThreadAllocatedBytes(thread)
+            repeat(steps) { hypothesis.step(it % 14) }
+            val bytes = threads.getThreadAllocatedBytes(thread) - before
+            return bytes.toDouble() / steps
+        }
+        // What it takes to ask is some bytes, and a compiler may still be at work.
+        assertTrue(bytesAStep(silent) < 1, "around the call: ${bytesAStep(silent)} bytes a step")
+        println("allocated by ONNX Runtime's own call: ${bytesAStep(graphs["decoder"].session)} bytes a step")
+    }
+
+    companion object {
+        private val graphs = Graphs.load(Expected.bundle, Expected.onnx)
+        private val decoder = Decoder(graphs["decoder"])
+
+        @AfterAll
+        @JvmStatic
+        fun close() = graphs.close()
+    }
+}

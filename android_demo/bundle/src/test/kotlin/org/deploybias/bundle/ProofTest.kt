@@ -1,0 +1,55 @@
+package org.deploybias.bundle
+
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertFalse
+import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Test
+
+class ProofTest {
+    @Test
+    fun `every graph computes what eager computed`() {
+        val report = Proof(Expected.bundle, Expected.onnx).run("a JVM")
+        assertTrue(report.passed, report.toJson())
+        assertEquals(listOf("frontend", "encoder", "bias", "decoder", "joint"), report.rows.map { it.graph })
+        assertTrue(report.rows.all { it.steps > 0 && it.maxAbsError < 1e-4 && it.medianMs <= it.percentile95Ms })
+        assertTrue("\"passed\": true" in report.toJson())
+    }
+
+    /** What a faulty graph looks like: one number of what it gives is off by one in a thousand. */
+    @Test
+    fun `an output that is off is shown`() {
+        val off =
+            object : Backend by Expected.onnx {
+                override fun open(
+                    data: ByteArray,
+                    path: java.io.File,
+                ): Session {
+                    val session = Expected.onnx.open(data, path)
+                    return object : Session by session {
+                        override fun run(
+                            graph: GraphContract,
+                            inputs: Array<Tensor>,
+                            outputs: Array<Tensor>,
+                        ) {
+                            session.run(graph, inputs, outputs)
+                            if (graph.name == "decoder") outputs[0].floats.put(5, outputs[0].floats.get(5) * 1.001f)
+                        }
+                    }
+                }
+            }
+        val report = Proof(Expected.bundle, off).run("a JVM")
+        assertFalse(report.passed)
+        val (row) = report.rows.filterNot { it.passed }
+        assertEquals("decoder", row.graph)
+        assertTrue("decoder_out: off by" in row.problem.orEmpty(), row.problem)
+    }
+
+    @Test
+    fun `a proof can be cancelled`() {
+        var asked = 0
+        val report = Proof(Expected.bundle, Expected.onnx).run("a JVM") { ++asked < 3 }
+        assertFalse(report.passed)
+        assertEquals(listOf("frontend"), report.rows.map { it.graph })
+        assertTrue(report.cancelled)
+    }
+}

@@ -1,0 +1,127 @@
+"""Write what the Kotlin tests expect: a bundle, and what Python makes of it.
+
+bundle/           the demo model, for ONNX Runtime and ExecuTorch
+recordings/*.wav  the shipped recordings
+recordings.json   what Python's Recognizer hears in each, on ONNX Runtime
+rollout.safetensors  labels, outputs and states of a decoder on ONNX Runtime, past three windows
+errors.json       Python's message for each bundle that is broken in some way
+assets/           what `deploy-bias android` puts into the app
+"""
+
+import json
+import shutil
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import soundfile
+from safetensors.numpy import save_file
+
+from deploy_bias.bundle import Bundle
+from deploy_bias.cli.android import write_assets
+from deploy_bias.errors import DeployBiasError
+from deploy_bias.runtime import Decoder, Recognizer, load
+from export import export_bundle
+
+DIGITS = Path(str(files("deploy_bias"))) / "data/digits"
+STEPS = 400
+
+
+def main(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    export_bundle(DIGITS, folder / "bundle", backends_wanted=["onnx", "executorch"])
+    shutil.copytree(DIGITS / "wavs", folder / "recordings")
+    recognizer = Recognizer(folder / "bundle", "onnx")
+    heard = {}
+    for path in sorted((folder / "recordings").glob("*.wav")):
+        found = recognizer.decode(*soundfile.read(path, dtype="float32"))
+        heard[path.name] = {
+            "text": found.text,
+            "tokens": found.tokens,
+            "labels": found.labels,
+            "timestamps": found.timestamps,
+            "score": found.score,
+        }
+    write(folder / "recordings.json", {"onnxruntime": onnxruntime.__version__, "heard": heard})
+    save_file(rollout(folder / "bundle"), folder / "rollout.safetensors")
+    write(folder / "errors.json", errors(folder))
+    write_assets(Bundle(folder / "bundle"), folder / "assets")
+
+
+def rollout(bundle: Path) -> dict[str, np.ndarray]:
+    decoder = Decoder(load(bundle)["decoder"])
+    labels = np.random.default_rng(29).integers(decoder.vocab_size, size=STEPS)
+    found: dict[str, list[np.ndarray]] = {
+        "decoder_out": [],
+        "ema_state": [],
+        "key": [],
+        "value": [],
+    }
+    with decoder.stream() as stream:
+        state = stream.start()
+        for label in labels:
+            outs, (state,) = stream.step([state], [int(label)])
+            key, value = (view[-1].copy() for view in state.windows.views())
+            for name, array in zip(found, (outs[0], state.ema_state, key, value), strict=True):
+                found[name].append(np.array(array))
+    return {"label": labels, **{name: np.stack(arrays) for name, arrays in found.items()}}
+
+
+def errors(folder: Path) -> list[dict[str, str]]:
+    """Break copies of the bundle and note what Python says; `Faults` in Kotlin reads them."""
+    found = []
+    for name, change in FAULTS.items():
+        broken = folder / "faults" / name
+        shutil.copytree(folder / "bundle", broken)
+        change(broken)
+        try:
+            load(Bundle(broken), "onnx")
+        except DeployBiasError as error:
+            message = str(error).replace(str(folder), "{folder}")
+            found.append({"fault": name, "kind": type(error).__name__, "message": message})
+        else:
+            raise SystemExit(f"{name}: no error")
+    return found
+
+
+def edit(folder: Path, **changes: object) -> None:
+    path = folder / "manifest.json"
+    write(path, {**json.loads(path.read_text()), **changes})
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "decoder.onnx"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def without(folder: Path, backend: str) -> None:
+    artifacts = json.loads((folder / "manifest.json").read_text())["artifacts"]
+    edit(folder, artifacts=[a for a in artifacts if a["backend"] != backend])
+
+
+def of_another_model(folder: Path) -> None:
+    weights = json.loads((folder / "manifest.json").read_text())["weights"]
+    edit(folder, weights={**weights, "sha256": "0" * 64})
+
+
+FAULTS = {
+    "empty": lambda folder: (folder / "manifest.json").unlink(),
+    "foreign": lambda folder: write(folder / "manifest.json", {"format": "other"}),
+    "newer": lambda folder: edit(folder, format_version=2),
+    "version of text": lambda folder: edit(folder, format_version="1"),
+    "cut": truncate,
+    "lost": lambda folder: (folder / "joiner.onnx").unlink(),
+    "no backend": lambda folder: without(folder, "onnx"),
+    "another model": of_another_model,
+}
+
+
+def write(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=1))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,52 @@
+"""Reports of a verification, one file a format: the suffix of a path says which."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from deploy_bias.errors import OptionError
+from export.baseline import Growth
+from export.reports import html, json, junit, markdown
+from export.results import Report
+
+
+class Format(Protocol):
+    """What a file of this folder defines."""
+
+    def render(self, title: str, report: Report, growths: Sequence[Growth]) -> str:
+        """Return the text of the file."""
+
+
+FORMATS: dict[str, Format] = {
+    ".xml": junit,
+    ".md": markdown,
+    ".json": json,
+    ".html": html,
+}
+
+
+def check_paths(paths: Iterable[Path]) -> None:
+    """Raise an OptionError for a path that no report can be written to."""
+    for path in paths:
+        if path.suffix not in FORMATS:
+            raise OptionError(
+                f"--report {path}: expected a file that ends in {', '.join(FORMATS)}."
+            )
+        if path.is_dir():
+            raise OptionError(f"--report {path}: is a folder; name a file.")
+
+
+def write_reports(
+    paths: Iterable[Path], title: str, report: Report, growths: Sequence[Growth] = ()
+) -> None:
+    """Write a report to each path, in the format of its suffix.
+
+    Args:
+        paths: see `check_paths`.
+        title: names what was verified.
+        report: what was found.
+        growths: what is past a baseline, see `export.baseline`.
+    """
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(FORMATS[path.suffix].render(title, report, growths), encoding="utf-8")

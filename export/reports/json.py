@@ -1,0 +1,18 @@
+"""parity.json, with what grew."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from export.baseline import Growth
+from export.results import Report
+
+
+def render(title: str, report: Report, growths: Sequence[Growth]) -> str:
+    """Return what parity.json holds, and `growths`."""
+    content = {
+        "title": title,
+        **report.to_dict(),
+        "growths": [asdict(growth) for growth in growths],
+    }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"

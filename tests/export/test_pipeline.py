@@ -1,0 +1,80 @@
+"""Random models with every block and input, exported whole, against ESPnet's own pipeline."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from deploy_bias.runtime import OfflineRecognizer, Recognizer
+from export import export_bundle
+from tests.deploy_bias.encoder.models import CAUSAL, SMALL
+from tests.deploy_bias.experiments import write_experiment
+from tests.deploy_bias.runtime.test_recognizer import decode_all, encoder_frames, espnet_greedy
+from tests.deploy_bias.runtime.test_search import espnet_search
+from tests.deploy_bias.speech import RATE, Espnet, samples_of
+
+BODY = [
+    {"block_type": "conv1d", "output_size": 16, "kernel_size": 3},
+    *({"block_type": kind, **SMALL} for kind in ("conformer", "branchformer", "ebranchformer")),
+    {"block_type": "conv1d", "output_size": 12, "kernel_size": 2, "batch_norm": True},
+]
+"""A block of every kind; each kind alone is compared with ESPnet in tests/deploy_bias/encoder."""
+INPUTS = {"conv2d": {"conv_size": 6}, "vgg": {"vgg_like": True, "conv_size": [4, 6]}}
+SAMPLES = [samples_of("digits_55"), samples_of("prompts_3")]
+SEARCHES = [("default", 1), ("default", 3), ("maes", 3)]
+
+
+def encoder_conf(name, main):
+    return {"body_conf": BODY, "input_conf": INPUTS[name], "main_conf": main}
+
+
+@pytest.fixture(scope="module", params=INPUTS)
+def streaming(request, tmp_path_factory):
+    """An experiment folder, and a bundle of it."""
+    base = tmp_path_factory.mktemp(request.param)
+    folder = write_experiment(base / "experiment", encoder_conf(request.param, CAUSAL))
+    export_bundle(folder, base / "bundle", backends_wanted=["onnx", "executorch"])
+    return folder, base / "bundle"
+
+
+@pytest.mark.parametrize("backend", ["onnx", "executorch"])
+def test_streaming(streaming, backend):
+    folder, bundle = streaming
+    for samples in SAMPLES:
+        expected = [frames for _, frames in Espnet(folder).chunks(samples)]
+        found = encoder_frames(Recognizer(bundle, backend), samples)
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=0)
+        check_labels(partial(Recognizer, bundle, backend), folder, expected, samples)
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_offline(name, tmp_path):
+    """Without dynamic_chunk_training, so that convolutions look ahead and conv1d leaves out."""
+    folder = write_experiment(tmp_path / "experiment", encoder_conf(name, {}))
+    export_bundle(folder, tmp_path / "b", backends_wanted=["onnx"], offline=True)
+    for samples in SAMPLES:
+        expected = Espnet(folder).whole(samples)
+        with OfflineRecognizer(tmp_path / "b").create_stream() as stream:
+            np.testing.assert_allclose(stream._encode(samples), expected, atol=1e-4, rtol=0)
+        check_labels(partial(OfflineRecognizer, tmp_path / "b"), folder, [expected], samples)
+
+
+def check_labels(make, folder, frames, samples):
+    """Greedy and beam search give the labels and scores of ESPnet's."""
+    labels, score = espnet_greedy(folder, frames)
+    found = make().decode(samples, RATE)
+    assert len(set(labels)) == 2
+    assert found.labels == labels
+    assert abs(found.score - score) < 1e-3
+    for search, beam_size in SEARCHES:
+        theirs = espnet_search(folder, frames, search, beam_size=beam_size)
+        recognizer = make(search=search, beam_size=beam_size)
+        with recognizer.create_stream() as stream:
+            stream.accept_waveform(RATE, samples)
+            stream.input_finished()
+            decode_all(recognizer, stream)
+            ours = recognizer.get_nbest(stream, 3)
+        assert [our.labels for our in ours] == [tuple(their.yseq[1:]) for their in theirs]
+        for our, their in zip(ours, theirs, strict=True):
+            assert abs(our.score - float(their.score)) < 1e-3
