@@ -17,6 +17,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from export.graphs import Call, Tensors
+
+DRAWS = 3
 UNIT = torch.finfo(torch.float32).eps
 LEAST = torch.finfo(torch.float32).tiny
 
@@ -98,6 +101,21 @@ class Rounding(TorchDispatchMode):
     def _between(self, shape: Sequence[int]) -> Tensor:
         """Return uniform numbers between -1 and 1."""
         return 2 * torch.rand(shape, generator=self.generator, dtype=torch.float64) - 1
+
+
+def rounded(call: Call) -> list[Call]:
+    """Return a float64 function rounded at random, a few draws of it."""
+
+    def draw(seed: int) -> Call:
+        generator = torch.Generator().manual_seed(seed)
+
+        def rounded(inputs: Tensors) -> dict[str, Tensor]:
+            with Rounding(generator, flush=False):
+                return call(inputs)
+
+        return rounded
+
+    return [draw(seed) for seed in range(DRAWS)]
 
 
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:

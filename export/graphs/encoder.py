@@ -9,6 +9,7 @@ from deploy_bias.contract import EncoderModule, GraphContract, State, TensorSpec
 from deploy_bias.encoder import Encoder
 from deploy_bias.encoder.step import EncoderStep
 from export.graphs import Call, Graph, Layout, Step, Tensors
+from export.rounding import rounded
 
 SEED = 24
 RUBBISH = 100.0
@@ -71,6 +72,10 @@ class EncoderGraph(Graph):
             return dict(zip(outputs, (encoder_out, *rows), strict=True))
 
         return call
+
+    def nearby(self) -> list[Call]:
+        """Return float64 rounded at random; eager's own error may be a lucky one."""
+        return rounded(self.eager(torch.float64))
 
     def cases(self, seed: int = 0) -> dict[str, list[Step]]:
         """Return utterances of whole and short chunks, past the left context, and a reset."""

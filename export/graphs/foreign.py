@@ -12,12 +12,9 @@ from deploy_bias.contract import DType, ForeignModule, GraphContract, State, Ten
 from deploy_bias.errors import OptionError
 from export.flat import FlatModule, Inputs, flatten_inputs, flatten_outputs
 from export.graphs import Call, Graph, Layout, Step, Tensors
-from export.rounding import Rounding
+from export.rounding import DRAWS, Rounding
 from export.run import run_case
 from export.stress import Range, make_like, stress_cases
-
-DRAWS = 3
-"""Of random rounding; one of them flushes subnormal numbers to zero."""
 
 
 class ForeignGraph(Graph):
@@ -85,7 +82,10 @@ class ForeignGraph(Graph):
         return self._call(self.eager_module if dtype == torch.float32 else self.exact_module)
 
     def nearby(self) -> list[Call]:
-        """Return float64 with inputs, weights and every operator rounded at random."""
+        """Return float64 with inputs, weights and every operator rounded at random.
+
+        In one draw subnormal numbers are taken for zero.
+        """
         calls = []
         for draw in range(DRAWS):
             generator = torch.Generator().manual_seed(self.seed + draw)

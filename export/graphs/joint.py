@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from deploy_bias.contract import GraphContract, JointModule, TensorSpec
 from deploy_bias.joint import JointNetwork
 from export.graphs import Call, Graph, Layout, Step, Tensors
+from export.rounding import rounded
 
 SEED = 21
 SCALES = {"normal": 1.0, "zeros": 0.0, "large": 10.0, "tiny": 1e-20}
@@ -44,6 +45,10 @@ class JointGraph(Graph):
             return {"logits": joint(inputs["encoder_out"], inputs["decoder_out"])}
 
         return call
+
+    def nearby(self) -> list[Call]:
+        """Return float64 rounded at random; eager's own error may be a lucky one."""
+        return rounded(self.eager(torch.float64))
 
     def cases(self, seed: int = 0) -> dict[str, list[Step]]:
         """Return random frames and outputs of several magnitudes, 64 of each."""
