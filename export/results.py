@@ -37,11 +37,12 @@ class Smallest:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One output on one case. Errors are the largest absolute distance to float64.
+    """One output on one case. Errors are absolute distances to float64, the largest of a step.
 
+    error, budget: of the step that used most of its budget.
     errors: of each step, to three digits.
     error_by_eager: `error` over the yardstick, of which `budget` is four times.
-    worst: the step and index of the largest error, and the values there.
+    worst: that step, the index of its largest error, and the values there.
     stages: the error after each stage of the export, in order; of the worst case of each output,
         if it failed or was asked for.
     smallest: what a failed case was shrunk to, likewise.

@@ -5,9 +5,13 @@ another kernel of the same operator may move it (Parker, Monte Carlo Arithmetic,
 a sum cancels, a step is repeated or a division comes near to zero, it is seen how far apart two
 sound implementations may be.
 
-Layer and group norms are moved by more. ExecuTorch's and older ONNX Runtimes' kernels take the
-variance for E[x^2] - E[x]^2, which cancels where a row is far from zero and narrow: of rows of
-100 ± 1 ExecuTorch 1.4 gives a layer norm to 2 digits.
+Matrix products and convolutions are moved by what their terms round to one by one, which is more
+than a unit of a sum that cancels. exp, tanh and their like are moved by more, for runtimes
+approximate them: of XNNPACK (ExecuTorch 1.4) exp was measured to be off by 8.8 units, tanh by 4.2
+and sigmoid by 3.6, of ONNX Runtime 1.29 tanh by 5.4. Layer and group norms are moved by more too:
+ExecuTorch's and older ONNX Runtimes' kernels take the variance for E[x^2] - E[x]^2, which cancels
+where a row is far from zero and narrow: of rows of 100 ± 1 ExecuTorch gives a layer norm to 2
+digits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +23,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from export.graphs import Call, Tensors
 
+_ATEN = torch.ops.aten
+PRODUCTS = {
+    op.default: operands
+    for op, operands in (
+        (_ATEN.mm, 2),
+        (_ATEN.bmm, 2),
+        (_ATEN.addmm, 3),
+        (_ATEN.baddbmm, 3),
+        (_ATEN.convolution, 3),
+    )
+}
+"""The sums of products, and how many of their first arguments are multiplied or added."""
+APPROXIMATED = {
+    getattr(_ATEN, name).default
+    for name in ("exp", "log", "tanh", "sigmoid", "silu", "gelu", "erf", "softplus", "mish")
+} | {_ATEN._softmax.default, _ATEN._log_softmax.default}
+APPROXIMATION = 8
+"""Units that these are moved by."""
 DRAWS = 3
 UNIT = torch.finfo(torch.float32).eps
 LEAST = torch.finfo(torch.float32).tiny
@@ -56,12 +78,12 @@ class Rounding(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run an operator and move what it gives."""
-        if func is torch.ops.aten.native_layer_norm.default:
+        if func is _ATEN.native_layer_norm.default:
             x, shape, weight, bias, eps = args
             dims = tuple(range(-len(shape), 0))
             normal, mean, root = self._normalized(x, dims, eps)
             return self.round(_affine(normal, weight, bias)), mean, root
-        if func is torch.ops.aten.native_group_norm.default:
+        if func is _ATEN.native_group_norm.default:
             x, weight, bias, batch, channels, _, groups, eps = args
             normal, mean, root = self._normalized(x.reshape(batch, groups, -1), (-1,), eps)
             ones = [1] * (x.ndim - 2)
@@ -71,19 +93,25 @@ class Rounding(TorchDispatchMode):
             normal = _affine(normal.reshape(x.shape), weight, bias)
             return self.round(normal), mean.squeeze(-1), root.squeeze(-1)
         result = func(*args, **(kwargs or {}))
+        if func in PRODUCTS and result.dtype == torch.float64:
+            squared = [None if arg is None else arg.square() for arg in args[: PRODUCTS[func]]]
+            # The terms round each for itself, as a random walk.
+            spread = func(*squared, *args[PRODUCTS[func] :], **(kwargs or {})).sqrt()
+            return self.round(result + UNIT * spread * self._between(result.shape))
         if func._schema.is_mutable:
             if isinstance(result, Tensor):
                 result.copy_(self.round(result))
             return result
         if any(value.alias_info is not None for value in func._schema.returns):
             return result  # a view
-        return torch.utils._pytree.tree_map_only(Tensor, self.round, result)
+        units = APPROXIMATION if func in APPROXIMATED else 1
+        return torch.utils._pytree.tree_map_only(Tensor, lambda t: self.round(t, units), result)
 
-    def round(self, tensor: Tensor) -> Tensor:
-        """Return a tensor moved by up to a unit in the last place."""
+    def round(self, tensor: Tensor, units: int = 1) -> Tensor:
+        """Return a tensor moved by up to some units in the last place."""
         if tensor.dtype != torch.float64:
             return tensor
-        moved = tensor * (1 + UNIT * self._between(tensor.shape))
+        moved = tensor * (1 + units * UNIT * self._between(tensor.shape))
         return torch.where(moved.abs() < LEAST, 0.0, moved) if self.flush else moved
 
     def _normalized(
