@@ -17,7 +17,7 @@ class ListenScreen(
     private val job: ListenJob,
     private val backends: List<Backend>,
     assets: Assets,
-    private val withMicrophone: (start: () -> Unit) -> Unit,
+    private val mayRecord: () -> Boolean,
 ) : Screen(context) {
     private val recordings =
         try {
@@ -63,11 +63,12 @@ class ListenScreen(
         problem.text = Words.REFUSED
     }
 
-    private fun begin() {
+    /** Starts; for the microphone, once it is allowed. */
+    fun begin() {
         problem.text = ""
         val chosen = backends[backend.selectedItemPosition]
         val name = recordings.getOrNull(source.selectedItemPosition - 1)
-        if (name == null) withMicrophone { job.start(chosen, null) } else job.start(chosen, name)
+        if (name != null || mayRecord()) job.start(chosen, name)
     }
 
     override fun refresh() {

@@ -16,21 +16,19 @@ import org.deploybias.bundle.ProofReport
 /** Two screens, Proof and Listen. Their jobs live in the application, so turning the device stops nothing. */
 class MainActivity : Activity() {
     private val demo: DemoApplication get() = application as DemoApplication
+    private lateinit var listen: ListenScreen
     private lateinit var screens: List<Screen>
     private lateinit var tabs: List<Button>
     private lateinit var frame: FrameLayout
     private var shown = 0
-    private var afterPermission: (() -> Unit)? = null
 
     override fun onCreate(state: Bundle?) {
         setTheme(android.R.style.Theme_Material_Light_DarkActionBar)
         super.onCreate(state)
         title = Words.TITLE
-        screens =
-            listOf(
-                ProofScreen(this, demo.proof, demo.backends, ::share),
-                ListenScreen(this, demo.listening, demo.backends, demo.assetFiles, ::withMicrophone),
-            )
+        listen = ListenScreen(this, demo.listening, demo.backends, demo.assetFiles, ::mayRecord)
+        screens = listOf(ProofScreen(this, demo.proof, demo.backends, ::share), listen)
+        screens.forEachIndexed { i, screen -> state?.getIntArray("$PICKED$i")?.let { screen.picked = it } }
         tabs = listOf(Words.PROOF, Words.LISTEN).mapIndexed { index, label -> tab(label) { show(index) } }
         frame = FrameLayout(this)
         setContentView(
@@ -67,6 +65,7 @@ class MainActivity : Activity() {
     override fun onSaveInstanceState(state: Bundle) {
         super.onSaveInstanceState(state)
         state.putInt(SHOWN, shown)
+        screens.forEachIndexed { i, screen -> state.putIntArray("$PICKED$i", screen.picked) }
     }
 
     override fun onRequestPermissionsResult(
@@ -74,13 +73,7 @@ class MainActivity : Activity() {
         permissions: Array<String>,
         results: IntArray,
     ) {
-        val start = afterPermission
-        afterPermission = null
-        if (results.firstOrNull() == PackageManager.PERMISSION_GRANTED) {
-            start?.invoke()
-        } else {
-            (screens[1] as ListenScreen).refused()
-        }
+        if (results.firstOrNull() == PackageManager.PERMISSION_GRANTED) listen.begin() else listen.refused()
     }
 
     internal fun show(index: Int) {
@@ -100,13 +93,11 @@ class MainActivity : Activity() {
         setOnClickListener { click() }
     }
 
-    private fun withMicrophone(start: () -> Unit) {
-        if (checkSelfPermission(Manifest.permission.RECORD_AUDIO) == PackageManager.PERMISSION_GRANTED) {
-            start()
-        } else {
-            afterPermission = start
-            requestPermissions(arrayOf(Manifest.permission.RECORD_AUDIO), 1)
-        }
+    /** Says whether the microphone is allowed, and asks for it if not. */
+    private fun mayRecord(): Boolean {
+        val allowed = checkSelfPermission(Manifest.permission.RECORD_AUDIO) == PackageManager.PERMISSION_GRANTED
+        if (!allowed) requestPermissions(arrayOf(Manifest.permission.RECORD_AUDIO), 1)
+        return allowed
     }
 
     private fun share(report: ProofReport) {
@@ -120,5 +111,6 @@ class MainActivity : Activity() {
 
     private companion object {
         const val SHOWN = "shown"
+        const val PICKED = "picked"
     }
 }

@@ -16,6 +16,13 @@ import android.widget.TextView
 abstract class Screen(
     context: Context,
 ) : LinearLayout(context) {
+    private val choices = mutableListOf<Spinner>()
+
+    /** What is picked in each choice; for a screen that takes the place of this one. */
+    var picked: IntArray
+        get() = IntArray(choices.size) { choices[it].selectedItemPosition }
+        set(positions) = choices.forEachIndexed { i, choice -> choice.setSelection(positions[i]) }
+
     init {
         orientation = VERTICAL
         val edge = dp(16)
@@ -49,6 +56,7 @@ abstract class Screen(
 
     protected fun choice(options: List<String>) =
         Spinner(context).apply {
+            choices += this
             adapter =
                 ArrayAdapter(context, android.R.layout.simple_spinner_item, options).apply {
                     setDropDownViewResource(android.R.layout.simple_spinner_dropdown_item)

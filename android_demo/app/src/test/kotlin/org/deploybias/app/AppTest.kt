@@ -94,6 +94,31 @@ class AppTest {
     }
 
     @Test
+    fun `what is picked stays when the device is turned`() {
+        activity.pick(0, 1)
+        activity.press(Words.LISTEN)
+        activity.pick(1, 2)
+        controller.value.recreate()
+        assertEquals(2, activity.picked(1))
+        activity.press(Words.PROOF)
+        assertEquals(1, activity.picked(0))
+    }
+
+    @Test
+    fun `the microphone may be allowed after the device is turned`() {
+        activity.press(Words.LISTEN)
+        activity.press(Words.START)
+        controller.value.recreate()
+        shadowOf(demo()).grantPermissions(Manifest.permission.RECORD_AUDIO)
+        activity.onRequestPermissionsResult(
+            1,
+            arrayOf(Manifest.permission.RECORD_AUDIO),
+            intArrayOf(PackageManager.PERMISSION_GRANTED),
+        )
+        assertTrue(demo().listening.isRunning)
+    }
+
+    @Test
     fun `a proof can be cancelled`() {
         activity.press(Words.RUN)
         activity.press(Words.CANCEL)

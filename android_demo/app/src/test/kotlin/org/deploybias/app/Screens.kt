@@ -48,6 +48,8 @@ internal fun MainActivity.pick(
     position: Int,
 ) = views().filterIsInstance<Spinner>()[spinner].setSelection(position)
 
+internal fun MainActivity.picked(spinner: Int): Int = views().filterIsInstance<Spinner>()[spinner].selectedItemPosition
+
 /** Runs the main thread until something is so. */
 internal fun waitUntil(
     what: String,
