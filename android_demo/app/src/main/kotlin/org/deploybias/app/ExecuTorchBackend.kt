@@ -22,6 +22,7 @@ class ExecuTorchBackend : Backend {
     override fun open(
         data: ByteArray,
         path: File,
+        exportedWith: String,
     ): Session =
         try {
             ExecuTorchSession(Module.load(path.path, Module.LOAD_MODE_MMAP, 1), path, version)
@@ -30,8 +31,8 @@ class ExecuTorchBackend : Backend {
         } catch (error: RuntimeException) {
             // It gives a bare number. Most often the file is newer than the library.
             throw BundleError(
-                "$path: ExecuTorch $version on this device cannot load it (${error.message}). The manifest says " +
-                    "what exported it; take an executorch-android as new, or export with executorch $version.",
+                "$path: exported with executorch $exportedWith, and $version, which runs here, cannot load it " +
+                    "(${error.message}). Take executorch-android $exportedWith, or export with executorch $version.",
                 error,
             )
         }

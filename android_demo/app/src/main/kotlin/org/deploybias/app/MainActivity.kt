@@ -103,7 +103,7 @@ class MainActivity : Activity() {
     private fun share(report: ProofReport) {
         val send =
             Intent(Intent.ACTION_SEND)
-                .setType("application/json")
+                .setType("text/plain")
                 .putExtra(Intent.EXTRA_SUBJECT, "deploy_bias proof")
                 .putExtra(Intent.EXTRA_TEXT, report.toJson())
         startActivity(Intent.createChooser(send, Words.SHARE))

@@ -68,7 +68,16 @@ class ProofScreen(
         table.addView(line(Words.COLUMNS, Typeface.BOLD, INK))
         for (found in report.rows) {
             table.addView(line(cells(found), Typeface.NORMAL, if (found.passed) INK else BAD))
-            found.problem?.let { table.addView(text(13f, color = BAD).apply { text = it }) }
+            found.problem?.let { problem ->
+                // A cell of its own would make the first column as wide as the text.
+                val width = resources.displayMetrics.widthPixels - dp(32)
+                table.addView(
+                    text(13f, color = BAD).apply {
+                        text = problem
+                        maxWidth = width
+                    },
+                )
+            }
         }
     }
 

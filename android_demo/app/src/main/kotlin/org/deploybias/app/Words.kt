@@ -16,5 +16,5 @@ internal object Words {
     const val CANCELLED = "Cancelled."
     const val REFUSED = "Without the microphone only the recordings can be heard. Allow it in the settings of the app."
     const val SAY = "Say a few digits."
-    val COLUMNS = listOf("graph", "steps", "max error", "median", "95 %", "")
+    val COLUMNS = listOf("graph", "steps", "max error", "median", "95 %", "verdict")
 }

@@ -7,9 +7,11 @@ import kotlinx.serialization.json.Json
 import kotlinx.serialization.json.jsonArray
 import kotlinx.serialization.json.jsonObject
 import kotlinx.serialization.json.jsonPrimitive
+import org.deploybias.bundle.BundleError
 import org.junit.After
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
+import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.junit.runner.RunWith
@@ -201,14 +203,57 @@ class AppTest {
     }
 
     @Test
-    fun `the bundle is copied once, and again when the app brings another one`() {
+    fun `the bundle is copied once`() {
         val folder = demo().assetFiles.bundle().folder
         val marker = File(folder, "marker").also { it.writeText("x") }
         assertEquals(folder, Assets(demo().filesDir, demo()::asset).bundle().folder)
         assertTrue(marker.exists())
-        val older = File(demo().filesDir, "bundle-0000").also { it.mkdirs() }
-        Assets(demo().filesDir, demo()::asset).bundle()
+    }
+
+    @Test
+    fun `it is copied again when the app brings another one, and the older one goes`() {
+        val older = demo().assetFiles.bundle().folder
+        val index = demo().asset("index.json").use { it.readBytes().decodeToString() }
+        val sum = Regex("\"sha256\": \"([0-9a-f]+)\"").find(index)!!.groupValues[1]
+        val other = index.replaceFirst(sum, "0".repeat(64))
+        val newer = Assets(demo().filesDir) { if (it == "index.json") other.byteInputStream() else demo().asset(it) }
+        assertTrue(
+            newer
+                .bundle()
+                .folder.name
+                .endsWith("0".repeat(64)),
+        )
         assertFalse(older.exists())
+    }
+
+    @Test
+    fun `a copy that breaks off leaves no bundle, and the next one is whole`() {
+        var left = 3
+        val broken = Assets(demo().filesDir) { if (left-- > 0) demo().asset(it) else throw java.io.IOException("full") }
+        assertThrows(java.io.IOException::class.java) { broken.bundle() }
+        assertTrue(
+            demo()
+                .filesDir
+                .list()
+                .orEmpty()
+                .none { it.startsWith("bundle-") },
+        )
+        demo().assetFiles.bundle()
+        assertTrue(
+            demo()
+                .filesDir
+                .list()
+                .orEmpty()
+                .none { it.startsWith("copying-") },
+        )
+    }
+
+    @Test
+    fun `an asset that is not what the index says is refused`() {
+        val wrong =
+            Assets(demo().filesDir) { if (it.endsWith("joiner.onnx")) "x".byteInputStream() else demo().asset(it) }
+        val error = assertThrows(BundleError::class.java) { wrong.bundle() }
+        assertTrue(error.message.orEmpty(), "joiner.onnx: sha256" in error.message.orEmpty())
     }
 }
 

@@ -14,10 +14,15 @@ interface Backend {
     /** The version that runs here. */
     val version: String
 
-    /** Loads an artifact. */
+    /**
+     * Loads an artifact.
+     *
+     * @param exportedWith the version of [exporter] that wrote it, for errors.
+     */
     fun open(
         data: ByteArray,
         path: File,
+        exportedWith: String,
     ): Session
 }
 

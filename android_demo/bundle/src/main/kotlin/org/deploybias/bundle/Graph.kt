@@ -44,7 +44,9 @@ class Graphs private constructor(
             val sessions = ArrayList<Session>()
             try {
                 for (artifact in bundle.artifacts(backend.name, precision)) {
-                    val session = backend.open(bundle.read(artifact), File(bundle.folder, artifact.path))
+                    val path = File(bundle.folder, artifact.path)
+                    val exportedWith = bundle.manifest.exporter[backend.exporter] ?: "another version"
+                    val session = backend.open(bundle.read(artifact), path, exportedWith)
                     sessions += session
                     bundle.checkLabel(artifact, session.label)
                     for (contract in artifact.graphs) {

@@ -18,11 +18,16 @@ class OnnxBackend : Backend {
     override fun open(
         data: ByteArray,
         path: File,
+        exportedWith: String,
     ): Session =
         try {
             OnnxSession(environment, data)
         } catch (error: OrtException) {
-            throw BundleError("$path: ONNX Runtime $version cannot load it (${error.message}); export again.", error)
+            throw BundleError(
+                "$path: ONNX Runtime $version cannot load it (${error.message}); it was exported with $exportedWith. " +
+                    "Export again.",
+                error,
+            )
         }
 }
 

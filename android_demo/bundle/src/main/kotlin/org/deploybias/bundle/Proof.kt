@@ -10,6 +10,7 @@ import kotlinx.serialization.json.jsonObject
 import kotlinx.serialization.json.jsonPrimitive
 import kotlinx.serialization.json.long
 import java.io.File
+import java.util.Locale
 import kotlin.math.abs
 
 /**
@@ -125,7 +126,8 @@ class Proof(
                         if (!(off / limit <= over)) {
                             over = off / limit
                             if (!(over <= 1)) {
-                                problem = "case '$case', step $step, ${spec.name}: off by $off, allowed $limit"
+                                val sizes = String.format(Locale.ROOT, "off by %.2g, allowed %.2g", off, limit)
+                                problem = "case '$case', step $step, ${spec.name}: $sizes"
                             }
                         }
                     }

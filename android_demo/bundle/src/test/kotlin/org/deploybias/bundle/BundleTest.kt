@@ -62,8 +62,9 @@ class BundleTest {
 
     @Test
     fun `a file that ONNX Runtime cannot load is named`() {
-        val error = assertThrows<BundleError> { Expected.onnx.open(ByteArray(9), File("x.onnx")) }
+        val error = assertThrows<BundleError> { Expected.onnx.open(ByteArray(9), File("x.onnx"), "9.9") }
         assertTrue(error.message.orEmpty().startsWith("x.onnx: ONNX Runtime "), error.message)
+        assertTrue("it was exported with 9.9" in error.message.orEmpty(), error.message)
     }
 
     @Test

@@ -23,8 +23,9 @@ class ProofTest {
                 override fun open(
                     data: ByteArray,
                     path: java.io.File,
+                    exportedWith: String,
                 ): Session {
-                    val session = Expected.onnx.open(data, path)
+                    val session = Expected.onnx.open(data, path, exportedWith)
                     return object : Session by session {
                         override fun run(
                             graph: GraphContract,
