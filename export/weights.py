@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from deploy_bias.errors import SourceError
 
+PLACEHOLDER = "_pe"
+"""ESPnet's rotary bias saves this, which is never filled: any bits, NaN too."""
+
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
@@ -53,6 +56,8 @@ def fill(
         )
     module.load_state_dict(found, strict=True)
     for name, tensor in module.state_dict().items():
+        if name.rpartition(".")[2] == PLACEHOLDER:
+            continue
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise SourceError(
                 f"{where}: {prefix}.{name}: expected finite values; it holds others (a diverged "

@@ -10,11 +10,13 @@ import typer
 from rich.table import Table
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.cli.console import Debug, Json, names, out, print_json, stages
+from deploy_bias.cli.audio import read_blocks
+from deploy_bias.cli.console import Debug, Json, errors, names, out, print_json, stages
 from deploy_bias.cli.transcribe import transcribe
 from deploy_bias.contract import Manifest, Precision
-from deploy_bias.errors import BackendError, OptionError, SourceError
+from deploy_bias.errors import BackendError, ContractError, OptionError, SourceError
 from deploy_bias.runtime import open_recognizer
+from deploy_bias.runtime.samples import check_samples
 
 PERCENTILES = (50, 90, 99)
 
@@ -40,9 +42,10 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Measure word errors, speed and latency of each backend and precision on recordings."""
-    recordings = read_manifest(manifest)
+    given = read_manifest(manifest)
     opened = Bundle(bundle)
     chosen = _choose(opened.manifest, names(backend), names(precision))
+    recordings = _readable(given)
     with stages(debug) as progress:
         measured = []
         for name, kind in chosen:
@@ -55,6 +58,9 @@ def run(
         print_json({"bundle": str(bundle), "results": [result.content() for result in measured]})
     else:
         out.print(_table(measured))
+    if len(recordings) < len(given):
+        errors.print(f"error: {len(given) - len(recordings)} of {len(given)} recordings left out")
+        raise typer.Exit(2)
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,27 @@ def read_manifest(path: Path) -> list[Recording]:
         found.append(Recording(path.parent / file, words))
     if not found:
         raise SourceError(f"{path}: empty; expected lines of a file, a tab and its words.")
+    return found
+
+
+def _readable(recordings: Sequence[Recording]) -> list[Recording]:
+    """Return the recordings whose audio can be heard, and name the others.
+
+    Raises:
+        SourceError: there is none.
+    """
+    found = []
+    for recording in recordings:
+        try:
+            for block in read_blocks(recording.file):
+                check_samples(block.samples)
+        except (SourceError, ContractError) as error:
+            text = str(error) if isinstance(error, SourceError) else f"{recording.file}: {error}"
+            errors.print(f"error: {text}", markup=False, highlight=False, soft_wrap=True)
+        else:
+            found.append(recording)
+    if not found:
+        raise SourceError("no recording of the manifest can be read.")
     return found
 
 

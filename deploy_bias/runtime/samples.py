@@ -8,8 +8,8 @@ import numpy as np
 
 from deploy_bias.errors import BackendError, ContractError
 
-LOUDEST = 32768.0
-"""Samples beyond this are no audio at any scale, and their power would not stay finite."""
+LOUDEST = 32.0
+"""Samples beyond this are no clipped audio but another scale: 16-bit numbers, most often."""
 
 
 class SampleStream:
@@ -117,7 +117,7 @@ def check_samples(samples: np.ndarray) -> None:
         first = int(good.argmin())
         raise ContractError(
             f"sample {first} of {samples.size} is {samples[first]}; expected finite samples in "
-            "[-1, 1)."
+            "[-1, 1); divide 16-bit samples by 32768."
         )
 
 

@@ -115,6 +115,8 @@ def _speech_graphs(speech: Speech, chunk_ms: int, left_context: int) -> list[Gra
     """Return the graphs that stream."""
     if left_context < 1:
         raise OptionError(f"--left-context must be at least 1, got {left_context}.")
+    if chunk_ms < 1:
+        raise OptionError(f"--chunk-ms must be at least 1, got {chunk_ms}.")
     try:
         frontend, encoder = _speech_modules(speech, chunk_ms, left_context)
         if isinstance(speech.normalize, UtteranceMVN):

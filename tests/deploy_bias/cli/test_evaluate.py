@@ -87,6 +87,19 @@ def test_a_manifest_of_two_columns(run, digits_bundle, tmp_path):
     assert found["texts"] == ["five five"]
 
 
+def test_a_recording_that_cannot_be_read_is_left_out(run, digits_bundle, tmp_path):
+    soundfile.write(tmp_path / "a.wav", samples_of("digits_55"), 8000)
+    soundfile.write(tmp_path / "b.wav", np.full(99, np.nan, np.float32), 8000, subtype="FLOAT")
+    manifest = tmp_path / "manifest.tsv"
+    manifest.write_text("a.wav\tfive five\nnone.wav\tone\nb.wav\tone\n")
+    status, out, err = run("evaluate", digits_bundle.folder, manifest, "--backend", "onnx")
+    assert status == 2
+    assert "Recognition of 2 words, 2.4 s of audio" in out
+    assert "none.wav: no such file" in err
+    assert "b.wav: sample 0 of 99 is nan" in err
+    assert "2 of 3 recordings left out" in err
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -389,7 +389,7 @@ def test_utterances_of_any_length(recognizer, count, rate):
     [
         np.ones(9000, np.float32),
         np.sign(SHORT),
-        SHORT * 32768,
+        SHORT * 30,
         np.full(9000, -1.0, np.float32),
     ],
     ids=["an offset", "clipped", "16-bit scale", "another offset"],

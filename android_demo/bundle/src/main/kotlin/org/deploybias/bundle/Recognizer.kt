@@ -176,7 +176,10 @@ class RecognizerStream internal constructor(
         }
         for (i in 0 until count) {
             if (!(abs(samples[i]) <= LOUDEST)) {
-                throw ContractError("sample $i of $count is ${samples[i]}; expected finite samples in [-1, 1).")
+                throw ContractError(
+                    "sample $i of $count is ${samples[i]}; expected finite samples in [-1, 1); divide 16-bit " +
+                        "samples by 32768.",
+                )
             }
         }
         synchronized(pieces) {
@@ -262,7 +265,7 @@ class RecognizerStream internal constructor(
     }
 
     private companion object {
-        /** Samples beyond this are no audio at any scale. */
-        const val LOUDEST = 32768f
+        /** Samples beyond this are no clipped audio but another scale. */
+        const val LOUDEST = 32f
     }
 }

@@ -134,7 +134,10 @@ class RecognizerTest {
                         floatArrayOf(0f, Float.NaN),
                     )
                 }.message
-            assertEquals("sample 1 of 2 is NaN; expected finite samples in [-1, 1).", message)
+            assertEquals(
+                "sample 1 of 2 is NaN; expected finite samples in [-1, 1); divide 16-bit samples by 32768.",
+                message,
+            )
             val other = assertThrows<ContractError> { stream.acceptWaveform(16000, floatArrayOf(0f)) }.message
             assertEquals("audio at 16000 Hz, expected 8000 Hz, the model's; record at that rate.", other)
             assertFalse(recognizer.isReady(stream))
