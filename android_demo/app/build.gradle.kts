@@ -33,14 +33,6 @@ android {
         targetCompatibility = JavaVersion.VERSION_17
     }
 
-    sourceSets {
-        // They need Robolectric with stand-ins for androidx.test: Maven runs them.
-        getByName("test") {
-            java.setSrcDirs(emptyList<String>())
-            kotlin.setSrcDirs(emptyList<String>())
-        }
-    }
-
     packaging {
         // Both runtimes bring one.
         jniLibs.pickFirsts += "**/libc++_shared.so"
@@ -56,7 +48,7 @@ kotlin {
 dependencies {
     implementation(project(":bundle"))
     implementation(libs.onnxruntime.android)
-    // Brings fbjni and soloader.
+    // Brings fbjni, soloader and androidx.core.
     implementation(libs.executorch.android)
 
     androidTestImplementation(libs.junit4)

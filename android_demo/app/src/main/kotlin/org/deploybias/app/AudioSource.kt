@@ -24,14 +24,17 @@ class Microphone(
     override fun read(samples: FloatArray): Int {
         if (buffer.size != samples.size) buffer = ShortArray(samples.size)
         val count = record.read(buffer, 0, buffer.size)
-        if (count < 0) throw BackendError("the microphone gave error $count; another app may have taken it.")
+        if (count <= 0) throw BackendError("the microphone gave nothing ($count); another app may have taken it.")
         for (i in 0 until count) samples[i] = buffer[i] / 32768f
         return count
     }
 
     override fun close() {
-        record.stop()
-        record.release()
+        try {
+            record.stop()
+        } finally {
+            record.release()
+        }
     }
 
     private companion object {
@@ -45,11 +48,13 @@ class Microphone(
             // A second: decoding a window may take longer than the 100 ms between two reads.
             val size = maxOf(least, 2 * sampleRate)
             val record = AudioRecord(MediaRecorder.AudioSource.VOICE_RECOGNITION, sampleRate, CHANNEL, FORMAT, size)
-            if (record.state != AudioRecord.STATE_INITIALIZED) {
+            try {
+                record.startRecording()
+                check(record.recordingState == AudioRecord.RECORDSTATE_RECORDING) { "it does not record" }
+            } catch (error: IllegalStateException) {
                 record.release()
-                throw BackendError("the microphone cannot be opened; another app may have taken it.")
+                throw BackendError("the microphone cannot be opened; another app may have taken it.", error)
             }
-            record.startRecording()
             return record
         }
     }

@@ -13,8 +13,8 @@ abstract class Job<State>(
     private val main = Handler(Looper.getMainLooper())
     private val cancelled = AtomicBoolean()
 
-    /** Told that [state] changed; a screen sets it while it is seen. */
-    var listener: (() -> Unit)? = null
+    /** Told that [state] changed; a screen sets itself while it is seen. */
+    var listener: Screen? = null
 
     var state: State = idle
         private set
@@ -25,21 +25,29 @@ abstract class Job<State>(
 
     fun cancel() = cancelled.set(true)
 
-    protected fun start(
+    /** Starts [work]; where it throws, [failed] makes the state of what was there last. */
+    protected fun begin(
         first: State,
+        failed: (Throwable) -> State,
         work: () -> State,
     ) {
         if (isRunning) return
         isRunning = true
         cancelled.set(false)
         state = first
-        listener?.invoke()
+        listener?.refresh()
         worker.execute {
-            val last = work()
+            // Errors too: a library that is not there or too little memory is to be said, not to end the app.
+            val last =
+                try {
+                    work()
+                } catch (error: Throwable) {
+                    failed(error)
+                }
             main.post {
                 isRunning = false
                 state = last
-                listener?.invoke()
+                listener?.refresh()
             }
         }
     }
@@ -48,7 +56,7 @@ abstract class Job<State>(
     protected fun show(next: State) {
         main.post {
             state = next
-            listener?.invoke()
+            listener?.refresh()
         }
     }
 }

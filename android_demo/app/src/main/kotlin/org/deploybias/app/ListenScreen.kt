@@ -78,7 +78,8 @@ class ListenScreen(
         run.text = if (job.isRunning) Words.STOP else Words.START
         // From silence to the loudest there is, as ears count.
         level.progress = if (state.level <= 0) 0 else (DECIBELS + 20 * log10(state.level)).toInt().coerceIn(0, DECIBELS)
-        factor.text = state.realTimeFactor?.let { String.format(Locale.ROOT, "real-time factor %.3f", it) } ?: Words.SAY
+        val measured = state.realTimeFactor?.let { String.format(Locale.ROOT, "real-time factor %.3f", it) }
+        factor.text = state.stage ?: measured ?: Words.SAY
         lines.text = state.lines.joinToString("\n")
         partial.text = state.partial
         state.problem?.let { problem.text = it }

@@ -49,16 +49,19 @@ class MainActivity : Activity() {
 
     override fun onStart() {
         super.onStart()
-        demo.proof.listener = screens[0]::refresh
-        demo.listening.listener = screens[1]::refresh
+        demo.proof.listener = screens[0]
+        demo.listening.listener = screens[1]
         screens.forEach(Screen::refresh)
     }
 
     override fun onStop() {
         // A screen that nobody sees must not be kept by a job that runs on; a microphone must not run on.
-        demo.proof.listener = null
-        demo.listening.listener = null
-        if (!isChangingConfigurations) demo.listening.cancel()
+        // Another instance may have begun to listen before this one stops.
+        if (demo.proof.listener === screens[0]) demo.proof.listener = null
+        if (demo.listening.listener === screens[1]) {
+            demo.listening.listener = null
+            if (!isChangingConfigurations) demo.listening.cancel()
+        }
         super.onStop()
     }
 

@@ -16,23 +16,18 @@ class ProofJob(
         val problem: String? = null,
     )
 
-    fun start(backend: Backend) =
-        start(State(stage = "Copying the bundle")) {
-            try {
-                val bundle = assets.bundle()
-                var shown = ""
-                val report =
-                    Proof(
-                        bundle,
-                        backend,
-                    ).run("${Build.MANUFACTURER} ${Build.MODEL}, Android ${Build.VERSION.RELEASE}") {
-                        if (it != shown) show(State(stage = "Running $it on ${backend.name}"))
-                        shown = it
-                        goesOn
-                    }
-                State(report = report)
-            } catch (error: Exception) {
-                State(problem = said(error))
-            }
+    fun start(backend: Backend) {
+        begin(State(stage = "Copying the bundle"), { State(problem = said(it)) }) {
+            val bundle = assets.bundle()
+            val device = "${Build.MANUFACTURER} ${Build.MODEL}, Android ${Build.VERSION.RELEASE}"
+            var shown = ""
+            val report =
+                Proof(bundle, backend).run(device) {
+                    if (it != shown) show(State(stage = "Running $it on ${backend.name}"))
+                    shown = it
+                    goesOn
+                }
+            State(report = report)
         }
+    }
 }

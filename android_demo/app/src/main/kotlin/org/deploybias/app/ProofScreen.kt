@@ -92,9 +92,9 @@ class ProofScreen(
         listOf(
             row.graph,
             "${row.steps}",
-            String.format(Locale.ROOT, "%.1e", row.maxAbsError),
-            String.format(Locale.ROOT, "%.2f ms", row.medianMs),
-            String.format(Locale.ROOT, "%.2f ms", row.percentile95Ms),
+            row.maxAbsError?.let { String.format(Locale.ROOT, "%.1e", it) } ?: "not finite",
+            String.format(Locale.ROOT, "%.3f ms", row.medianMs),
+            String.format(Locale.ROOT, "%.3f ms", row.percentile95Ms),
             if (row.passed) "pass" else "FAIL",
         )
 

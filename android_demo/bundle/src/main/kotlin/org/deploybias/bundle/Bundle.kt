@@ -9,7 +9,7 @@ import kotlinx.serialization.json.JsonNull
 import kotlinx.serialization.json.JsonObject
 import kotlinx.serialization.json.JsonPrimitive
 import kotlinx.serialization.json.contentOrNull
-import kotlinx.serialization.json.intOrNull
+import kotlinx.serialization.json.longOrNull
 import java.io.File
 import java.security.MessageDigest
 
@@ -21,6 +21,9 @@ class Bundle private constructor(
     /** The bytes of a file of the manifest, their hash checked. */
     fun read(file: BundleFile): ByteArray {
         val path = File(folder, file.path)
+        if (".." in file.path.split("/") || file.path.startsWith("/")) {
+            throw BundleError("$path: leaves the bundle; export again.")
+        }
         if (!path.isFile) {
             throw BundleError("$path: missing, but the manifest lists it; export again.")
         }
@@ -132,7 +135,7 @@ internal fun <T> parse(
     }
     val number = (content as JsonObject)["format_version"]
     val version =
-        (number as? JsonPrimitive)?.takeUnless { it.isString }?.intOrNull
+        (number as? JsonPrimitive)?.takeUnless { it.isString }?.longOrNull
             ?: throw BundleError("$where: format_version must be an int, got ${said(number)}; export again.")
     if (version > FORMAT_VERSION) {
         throw BundleError(
@@ -140,6 +143,7 @@ internal fun <T> parse(
                 "$FORMAT_VERSION; upgrade deploy-bias, or export again with this one.",
         )
     }
+    if (version < 1) throw BundleError("$where: format_version must be at least 1, got $version; export again.")
     return try {
         strict.decodeFromJsonElement(serializer, content)
     } catch (error: IllegalArgumentException) {

@@ -53,7 +53,7 @@ class Graphs private constructor(
                         graphs[contract.name] = Graph(contract, session, bundle.manifest.weights.sha256)
                     }
                 }
-            } catch (error: DeployBiasError) {
+            } catch (error: Throwable) {
                 sessions.forEach(Session::close)
                 throw error
             }

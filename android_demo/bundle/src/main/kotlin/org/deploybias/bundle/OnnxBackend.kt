@@ -9,7 +9,8 @@ import java.io.File
 
 /** ONNX Runtime; the same classes on a phone and on a desktop. */
 class OnnxBackend : Backend {
-    private val environment = OrtEnvironment.getEnvironment()
+    // Loads the native library: when it is first needed, not when the app starts.
+    private val environment by lazy { OrtEnvironment.getEnvironment() }
 
     override val name = "onnx"
     override val exporter = "onnxruntime"

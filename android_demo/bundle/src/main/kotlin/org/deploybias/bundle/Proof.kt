@@ -16,7 +16,7 @@ import kotlin.math.abs
 /**
  * One graph on one backend against the eager outputs that the bundle holds.
  *
- * @property maxAbsError the largest difference over every output of every step.
+ * @property maxAbsError the largest difference over every output of every step; null is NaN or infinity.
  * @property overLimit that difference over what is allowed there, the worst output; at most 1 passes.
  * @property problem why it could not be checked, or where it is off.
  */
@@ -25,8 +25,8 @@ data class ProofRow(
     val graph: String,
     val backend: String,
     val steps: Int,
-    val maxAbsError: Double,
-    val overLimit: Double,
+    val maxAbsError: Double?,
+    val overLimit: Double?,
     val passed: Boolean,
     val medianMs: Double,
     val percentile95Ms: Double,
@@ -111,33 +111,35 @@ class Proof(
         var problem: String? = if (cases.isEmpty()) "no test vectors for ${contract.name}; export again." else null
         try {
             for (case in cases.keys) {
-                val rollout = Rollout(graph)
-                for (step in 0 until stepsOf(contract, case)) {
-                    if (!progress(contract.name)) return null
-                    for (spec in contract.inputs) {
-                        vectors["${contract.name}/$case/${spec.name}"]?.let { rollout.feed(spec.name, it, step) }
-                    }
-                    times += timed(rollout)
-                    for ((index, spec) in contract.outputs.withIndex()) {
-                        val wanted = vectors.getValue("${contract.name}/$case/${spec.name}")
-                        val limit = limits.getValue("${contract.name}/$case/${spec.name}")
-                        val off = rollout.distance(index, wanted, step)
-                        if (off > worst) worst = off
-                        if (!(off / limit <= over)) {
-                            over = off / limit
-                            if (!(over <= 1)) {
-                                val sizes = String.format(Locale.ROOT, "off by %.2g, allowed %.2g", off, limit)
-                                problem = "case '$case', step $step, ${spec.name}: $sizes"
+                Rollout(graph).use { rollout ->
+                    for (step in 0 until stepsOf(contract, case)) {
+                        if (!progress(contract.name)) return null
+                        for (spec in contract.inputs) {
+                            vectors["${contract.name}/$case/${spec.name}"]?.let { rollout.feed(spec.name, it, step) }
+                        }
+                        times += timed(rollout)
+                        for ((index, spec) in contract.outputs.withIndex()) {
+                            val wanted = vectors.getValue("${contract.name}/$case/${spec.name}")
+                            val limit = limits.getValue("${contract.name}/$case/${spec.name}")
+                            val off = rollout.distance(index, wanted, step)
+                            if (off > worst) worst = off
+                            if (!(off / limit <= over)) {
+                                over = off / limit
+                                if (!(over <= 1)) {
+                                    val sizes = String.format(Locale.ROOT, "off by %.2g, allowed %.2g", off, limit)
+                                    problem = "case '$case', step $step, ${spec.name}: $sizes"
+                                }
                             }
                         }
+                        rollout.next()
                     }
-                    rollout.next()
+                    while (times.size < LEAST_TIMES) times += timed(rollout)
                 }
-                while (times.size < LEAST_TIMES) times += timed(rollout)
-                rollout.close()
             }
         } catch (error: DeployBiasError) {
             problem = error.message
+        } catch (error: IndexOutOfBoundsException) {
+            problem = "the test vectors do not fit the contract (${error.message}); export again."
         } catch (error: NoSuchElementException) {
             problem = "parity.json or the test vectors lack something (${error.message}); export again."
         }
@@ -146,8 +148,8 @@ class Proof(
             contract.name,
             backend.name,
             cases.keys.sumOf { stepsOf(contract, it) },
-            worst,
-            over,
+            worst.takeIf { it.isFinite() },
+            over.takeIf { it.isFinite() },
             problem == null,
             percentile(times, 0.5),
             percentile(times, 0.95),
@@ -172,11 +174,20 @@ class Proof(
         if (!path.isFile) throw BundleError("$path: missing; export again.")
         val found = HashMap<String, Double>()
         val results =
-            Json
-                .parseToJsonElement(path.readText())
-                .jsonObject
-                .getValue("results")
-                .jsonArray
+            try {
+                Json
+                    .parseToJsonElement(path.readText())
+                    .jsonObject
+                    .getValue("results")
+                    .jsonArray
+            } catch (error: RuntimeException) {
+                val why =
+                    error.message
+                        .orEmpty()
+                        .lineSequence()
+                        .first()
+                throw BundleError("$path: no parity report ($why); export again.", error)
+            }
         for (result in results.map { it.jsonObject }) {
             if (result.text("backend") != backend.name || result.text("precision") != "fp32") continue
             for (case in result.getValue("cases").jsonArray.map { it.jsonObject }) {

@@ -70,7 +70,7 @@ class Recognizer(
             sampleRate = module.int("fs")
             leadInSamples = (leadIn * sampleRate).roundToInt()
             frameSeconds = graphs["encoder"].contract.int("stride") * chunking.hopLength.toDouble() / sampleRate
-        } catch (error: DeployBiasError) {
+        } catch (error: Exception) {
             graphs.close()
             throw error
         }
@@ -155,6 +155,9 @@ class RecognizerStream internal constructor(
         private set
     internal var isFinal = false
         private set
+
+    /** The decoding windows that wait to be decoded. */
+    val waiting: Int get() = synchronized(pieces) { pieces.size }
 
     internal val hasWindow: Boolean get() = synchronized(pieces) { pieces.isNotEmpty() }
 

@@ -11,7 +11,12 @@ class ProofTest {
         val report = Proof(Expected.bundle, Expected.onnx).run("a JVM")
         assertTrue(report.passed, report.toJson())
         assertEquals(listOf("frontend", "encoder", "bias", "decoder", "joint"), report.rows.map { it.graph })
-        assertTrue(report.rows.all { it.steps > 0 && it.maxAbsError < 1e-4 && it.medianMs <= it.percentile95Ms })
+        assertTrue(
+            report.rows.all {
+                it.steps > 0 && checkNotNull(it.maxAbsError) < 1e-4 &&
+                    it.medianMs <= it.percentile95Ms
+            },
+        )
         assertTrue("\"passed\": true" in report.toJson())
     }
 
@@ -43,6 +48,28 @@ class ProofTest {
         val (row) = report.rows.filterNot { it.passed }
         assertEquals("decoder", row.graph)
         assertTrue("decoder_out: off by" in row.problem.orEmpty(), row.problem)
+    }
+
+    @Test
+    fun `a report of what is not finite is JSON still`() {
+        val row = ProofRow("joint", "onnx", 1, null, null, false, 1.0, 1.0, emptyList(), "off by Infinity")
+        assertTrue("null" in ProofReport("a JVM", "onnx", emptyMap(), "0", listOf(row), false).toJson())
+    }
+
+    @Test
+    fun `a cut parity report is named`() {
+        val copy =
+            kotlin.io.path
+                .createTempDirectory()
+                .toFile()
+        Expected.bundle.folder.copyRecursively(copy)
+        val report = java.io.File(copy, "parity.json")
+        report.writeText(report.readText().take(100))
+        val error =
+            org.junit.jupiter.api
+                .assertThrows<BundleError> { Proof(Bundle.open(copy), Expected.onnx) }
+        assertTrue("parity.json: no parity report" in error.message.orEmpty(), error.message)
+        copy.deleteRecursively()
     }
 
     @Test

@@ -19,6 +19,7 @@ import org.robolectric.RobolectricTestRunner
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
 import org.robolectric.annotation.GraphicsMode
+import org.robolectric.shadows.ShadowAudioRecord
 import java.io.File
 
 /** The app on Robolectric's Android, with the real ONNX Runtime and a bundle that Python exported. */
@@ -112,12 +113,36 @@ class AppTest {
         activity.press(Words.START)
         controller.value.recreate()
         shadowOf(demo()).grantPermissions(Manifest.permission.RECORD_AUDIO)
+        val quiet =
+            object : ShadowAudioRecord.AudioRecordSource {
+                override fun readInShortArray(
+                    samples: ShortArray,
+                    offset: Int,
+                    size: Int,
+                    isBlocking: Boolean,
+                ): Int {
+                    Thread.sleep(100)
+                    return size
+                }
+            }
+        ShadowAudioRecord.setSourceProvider { quiet }
         activity.onRequestPermissionsResult(
             1,
             arrayOf(Manifest.permission.RECORD_AUDIO),
             intArrayOf(PackageManager.PERMISSION_GRANTED),
         )
         assertTrue(demo().listening.isRunning)
+    }
+
+    @Test
+    fun `a second screen over the first one is shown the proof`() {
+        val first = controller.value.pause()
+        val second = launch()
+        first.stop()
+        second.get().press(Words.RUN)
+        waitUntil("the proof ends") { !demo().proof.isRunning }
+        assertTrue("${second.get().texts()}", Words.PROVEN in second.get().texts())
+        second.pause().stop().destroy()
     }
 
     @Test
@@ -185,6 +210,19 @@ class AppTest {
     @Test
     fun `the microphone is listened to once it is allowed`() {
         shadowOf(demo()).grantPermissions(Manifest.permission.RECORD_AUDIO)
+        val quiet =
+            object : ShadowAudioRecord.AudioRecordSource {
+                override fun readInShortArray(
+                    samples: ShortArray,
+                    offset: Int,
+                    size: Int,
+                    isBlocking: Boolean,
+                ): Int {
+                    Thread.sleep(100)
+                    return size
+                }
+            }
+        ShadowAudioRecord.setSourceProvider { quiet }
         activity.press(Words.LISTEN)
         activity.press(Words.START)
         waitUntil("it listens") { demo().listening.state.realTimeFactor != null }
