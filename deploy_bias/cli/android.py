@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ import typer
 
 from deploy_bias.bundle import MANIFEST, PARITY, Bundle
 from deploy_bias.cli.console import Debug, out
+from deploy_bias.contract import Artifact
 from deploy_bias.errors import BundleError, SourceError
 
 ASSETS = Path("app/src/main/assets")
@@ -65,6 +67,7 @@ def write_assets(bundle: Bundle, assets: Path) -> dict[str, int]:
             f"{bundle.folder}: has nothing for {' or '.join(BACKENDS)}, the runtimes of the app; "
             "export again with one of them."
         )
+    _check_artifacts(bundle, artifacts)
     optional = (manifest.tokens, manifest.bpe_model)
     wanted = [*artifacts, manifest.vectors, *(file for file in optional if file is not None)]
     contents = {file.path: bundle.read(file) for file in wanted}
@@ -98,6 +101,24 @@ def write_assets(bundle: Bundle, assets: Path) -> dict[str, int]:
             shutil.move(assets, Path(scratch) / "old")
         fresh.rename(assets)
     return {name: len(data) for name, data in everything.items()}
+
+
+def _check_artifacts(bundle: Bundle, artifacts: Sequence[Artifact]) -> None:
+    """Raise a BundleError for what the app cannot run."""
+    graphs = [graph for artifact in artifacts for graph in artifact.graphs]
+    if not any(artifact.precision == "fp32" for artifact in artifacts):
+        raise BundleError(f"{bundle.folder}: has no fp32, which the app takes; export it too.")
+    if any(graph.kind.startswith("offline") for graph in graphs):
+        raise BundleError(
+            f"{bundle.folder}: takes whole utterances, and the app streams; export without "
+            "--offline."
+        )
+    for graph in graphs:
+        if graph.kind == "decoder" and graph.inputs[0].shape[0] != 1:
+            raise BundleError(
+                f"{bundle.folder}: takes {graph.inputs[0].shape[0]} hypotheses a call, and the app "
+                "feeds one; export with --batch 1."
+            )
 
 
 def _recordings(bundle: Bundle, backend: str) -> dict[str, str]:

@@ -61,6 +61,12 @@ def test_a_damaged_bundle_changes_nothing(run, digits_bundle, project, tmp_path)
     assert (assets_of(project) / "index.json").read_bytes() == before
 
 
+def test_a_bundle_for_whole_utterances(run, offline_bundle, project):
+    status, _, err = run("android", offline_bundle.folder, "--project", project)
+    assert status == 2
+    assert "export without --offline" in err
+
+
 def test_a_folder_that_is_no_project(run, digits_bundle, tmp_path):
     status, _, err = run("android", digits_bundle.folder, "--project", tmp_path)
     assert status == 2
