@@ -107,7 +107,7 @@ def test_chunks_of_another_length(changed, tmp_path):
     ("options", "message"),
     [
         ({"chunk_ms": 50}, "cannot stream in chunks of 50 ms"),
-        ({"chunk_ms": 0}, "chunks of 0 ms"),
+        ({"chunk_ms": 0}, "--chunk-ms must be at least 1, got 0"),
         ({"left_context": 0}, "--left-context must be at least 1"),
     ],
 )
