@@ -55,13 +55,14 @@ class Assets(
     fun recording(name: String): Recording = readWav(open("recordings/$name").use { it.readBytes() }, name)
 
     /**
-     * The bundle as files: copied once, and again when the app brings another one. It is there as a
-     * whole or not at all, even when the app is killed half-way.
+     * The bundle as files: copied once, and again when the app brings another one or a file is gone
+     * or cut. It is there as a whole or not at all, even when the app is killed half-way.
      */
     @Synchronized
     fun bundle(): Bundle {
         val folder = File(files, "$PREFIX${index.sha256}")
-        if (!folder.isDirectory) {
+        if (index.bundle.any { File(folder, it.path).length() != it.bytes }) {
+            folder.deleteRecursively()
             val scratch = File(files, "$SCRATCH${index.sha256}")
             scratch.deleteRecursively()
             for (entry in index.bundle) copy(entry, File(scratch, entry.path))

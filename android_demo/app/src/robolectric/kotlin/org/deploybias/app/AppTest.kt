@@ -265,6 +265,17 @@ class AppTest {
     }
 
     @Test
+    fun `it is copied again where a file is gone or cut`() {
+        val folder = demo().assetFiles.bundle().folder
+        File(folder, "tokens.txt").delete()
+        File(folder, "decoder.onnx").writeBytes(ByteArray(10))
+        val bundle = demo().assetFiles.bundle()
+        assertEquals(folder, bundle.folder)
+        bundle.manifest.artifacts.forEach { bundle.read(it) }
+        assertTrue(File(folder, "tokens.txt").exists())
+    }
+
+    @Test
     fun `a copy that breaks off leaves no bundle, and the next one is whole`() {
         var left = 3
         val broken = Assets(demo().filesDir) { if (left-- > 0) demo().asset(it) else throw java.io.IOException("full") }
