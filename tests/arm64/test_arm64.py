@@ -32,6 +32,15 @@ def test_a_bias_must_be_equal_to_the_bit():
     assert not compare({**GRAPH, "kind": "bias"}, "fp32", ONE, changed(1e-6)).passed
 
 
+@pytest.mark.parametrize(
+    ("precision", "by", "passes"),
+    [("int8", 0.01, True), ("int8", 0.03, False), ("int4", 0.04, True), ("int4", 0.06, False)],
+)
+def test_a_quantised_graph_may_be_off_by_what_was_measured_twice(precision, by, passes):
+    off = {"case/y": ONE["case/y"] * np.float32(1 + by)}
+    assert compare(GRAPH, precision, ONE, off).passed == passes
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_never_passes(precision, bad):

@@ -265,9 +265,12 @@ FAULTS = [
     ("decoder.int8.onnx", "proj_h.weight", TRANSPOSED),
     ("decoder.int8.onnx", "to_qk.weight", SHUFFLED),
     ("decoder.int8.onnx", "linear2.weight", TOO_LARGE),
+    ("decoder.int8.onnx", "to_qk.weight", times(1.05)),
+    ("decoder.int8.onnx", "linear1.weight", times(0.95)),
     ("decoder.int8.onnx", "to_gate.weight", NOT_FINITE),
     ("joiner.int8.onnx", "lin_dec.weight", ZEROED),
     ("joiner.int8.onnx", "lin_out.weight", TOO_LARGE),
+    ("joiner.int8.onnx", "lin_enc.weight", times(0.97)),
 ]
 
 
