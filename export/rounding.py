@@ -6,12 +6,13 @@ a sum cancels, a step is repeated or a division comes near to zero, it is seen h
 sound implementations may be.
 
 Matrix products and convolutions are moved by what their terms round to one by one, which is more
-than a unit of a sum that cancels. exp, tanh and their like are moved by more, for runtimes
-approximate them: of XNNPACK (ExecuTorch 1.4) exp was measured to be off by 8.8 units, tanh by 4.2
-and sigmoid by 3.6, of ONNX Runtime 1.29 tanh by 5.4. Layer and group norms are moved by more too:
-ExecuTorch's and older ONNX Runtimes' kernels take the variance for E[x^2] - E[x]^2, which cancels
-where a row is far from zero and narrow: of rows of 100 ± 1 ExecuTorch gives a layer norm to 2
-digits.
+than a unit of a sum that cancels. Sums and means are added up in float32, one number after the
+other, see `export.summation`. exp, tanh and their like are moved by more, for
+runtimes approximate them: of XNNPACK (ExecuTorch 1.4) exp was measured to be off by 8.8 units,
+tanh by 4.2 and sigmoid by 3.6, of ONNX Runtime 1.29 tanh by 5.4. Normalisations are moved by more
+too: ExecuTorch's and older ONNX Runtimes' kernels take the variance for E[x^2] - E[x]^2, which
+cancels where a row is far from zero and narrow: of rows of 100 ± 1 ExecuTorch gives a layer norm
+to 2 digits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from export.graphs import Call, Tensors
+from export.summation import UNIT, Summation
 
 _ATEN = torch.ops.aten
 PRODUCTS = {
@@ -35,14 +37,20 @@ PRODUCTS = {
     )
 }
 """The sums of products, and how many of their first arguments are multiplied or added."""
+NORMS = {
+    _ATEN.native_layer_norm.default,
+    _ATEN.native_group_norm.default,
+    _ATEN.native_batch_norm.default,
+}
 APPROXIMATED = {
     getattr(_ATEN, name).default
-    for name in ("exp", "log", "tanh", "sigmoid", "silu", "gelu", "erf", "softplus", "mish")
+    for name in (
+        *("exp", "log", "logsumexp", "tanh", "sigmoid", "silu", "gelu", "erf", "softplus", "mish"),
+    )
 } | {_ATEN._softmax.default, _ATEN._log_softmax.default}
 APPROXIMATION = 8
 """Units that these are moved by."""
 DRAWS = 3
-UNIT = torch.finfo(torch.float32).eps
 LEAST = torch.finfo(torch.float32).tiny
 
 
@@ -58,6 +66,7 @@ class Rounding(TorchDispatchMode):
         super().__init__()
         self.generator = generator
         self.flush = flush
+        self.summation = Summation(self._between, flush)
 
     def __enter__(self) -> "Rounding":
         # Attention in one fused operator would hide its parts.
@@ -78,26 +87,17 @@ class Rounding(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run an operator and move what it gives."""
-        if func is _ATEN.native_layer_norm.default:
-            x, shape, weight, bias, eps = args
-            dims = tuple(range(-len(shape), 0))
-            normal, mean, root = self._normalized(x, dims, eps)
-            return self.round(_affine(normal, weight, bias)), mean, root
-        if func is _ATEN.native_group_norm.default:
-            x, weight, bias, batch, channels, _, groups, eps = args
-            normal, mean, root = self._normalized(x.reshape(batch, groups, -1), (-1,), eps)
-            ones = [1] * (x.ndim - 2)
-            weight, bias = (
-                None if t is None else t.reshape(channels, *ones) for t in (weight, bias)
-            )
-            normal = _affine(normal.reshape(x.shape), weight, bias)
-            return self.round(normal), mean.squeeze(-1), root.squeeze(-1)
+        if func in self.summation.operators and args[0].dtype == torch.float64:
+            return self.round(self.summation.operators[func](*args, **(kwargs or {})))
+        if func in NORMS:
+            return self._norm(func, args)
         result = func(*args, **(kwargs or {}))
         if func in PRODUCTS and result.dtype == torch.float64:
             squared = [None if arg is None else arg.square() for arg in args[: PRODUCTS[func]]]
-            # The terms round each for itself, as a random walk.
+            # The terms round each for itself, as a random walk, and so do the sums up to each.
             spread = func(*squared, *args[PRODUCTS[func] :], **(kwargs or {})).sqrt()
-            return self.round(result + UNIT * spread * self._between(result.shape))
+            unit = UNIT * (1 + _terms(func, args, result) ** 0.5 / 16)
+            return self.round(result + unit * spread * self._between(result.shape))
         if func._schema.is_mutable:
             if isinstance(result, Tensor):
                 result.copy_(self.round(result))
@@ -113,6 +113,29 @@ class Rounding(TorchDispatchMode):
             return tensor
         moved = tensor * (1 + units * UNIT * self._between(tensor.shape))
         return torch.where(moved.abs() < LEAST, 0.0, moved) if self.flush else moved
+
+    def _norm(self, func: Any, args: tuple[Any, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        x, eps = args[0], args[-1]
+        channels: tuple[int, ...] = (-1, *[1] * (x.ndim - 2))
+        if func is _ATEN.native_layer_norm.default:
+            _, shape, weight, bias, _ = args
+            normal, mean, root = self._normalized(x, tuple(range(-len(shape), 0)), eps)
+            channels = tuple(shape)
+        elif func is _ATEN.native_group_norm.default:
+            _, weight, bias, batch, _, _, groups, _ = args
+            normal, mean, root = self._normalized(x.reshape(batch, groups, -1), (-1,), eps)
+            normal, mean, root = normal.reshape(x.shape), mean.squeeze(-1), root.squeeze(-1)
+        else:
+            _, weight, bias, mean, variance, training, _, _ = args
+            if training:
+                dims = (0, *range(2, x.ndim))
+                normal, mean, root = self._normalized(x, dims, eps)
+                mean, root = mean.flatten(), root.flatten()
+            else:
+                root = torch.rsqrt(variance + eps)
+                normal = (x - mean.view(channels)) * root.view(channels)
+        weight, bias = (None if t is None else t.reshape(channels) for t in (weight, bias))
+        return self.round(_affine(normal, weight, bias)), mean, root
 
     def _normalized(
         self, x: Tensor, dims: tuple[int, ...], eps: float
@@ -144,6 +167,13 @@ def rounded(call: Call) -> list[Call]:
         return rounded
 
     return [draw(seed) for seed in range(DRAWS)]
+
+
+def _terms(func: Any, args: tuple[Any, ...], result: Tensor) -> int:
+    """Return how many products each element of the result sums."""
+    if func is _ATEN.convolution.default:
+        return int(args[1].numel() // result.shape[1])
+    return int(args[PRODUCTS[func] - 2].shape[-1])
 
 
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:

@@ -31,6 +31,18 @@ class Mixer(nn.Module):
         return self.norm(mixed + x), (mixed + y).mean(1)
 
 
+class Pool(nn.Module):
+    """Statistics of a whole utterance: mean and deviation, and a running sum besides."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(2 * size, size)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, deviation = x.mean(1), (x.var(1) + 1e-5).sqrt()
+        return self.project(torch.cat([mean, deviation], -1)), x.cumsum(1)
+
+
 class Cell(nn.Module):
     """A recurrent step with its state as input and output."""
 
@@ -83,7 +95,9 @@ def random_model(seed: int) -> Sample:
         return int(torch.randint(low, high + 1, ()))
 
     size, batch = sizes(2, 24), sizes(1, 3)
-    kinds = [_mlp, _conv1d, _conv2d, _transformer, _mixer, _cell, _memory, _attention, _bag]
+    kinds = [
+        *(_mlp, _conv1d, _conv2d, _transformer, _mixer, _cell, _memory, _attention, _bag, _pool),
+    ]
     module, inputs, options = kinds[seed % len(kinds)](pick, sizes, size, batch)
     return Sample(perturb(module, pick(0.02, 0.1, 0.3)), inputs, options)
 
@@ -142,6 +156,10 @@ def _cell(pick, sizes, size, batch):
     cell = Cell(pick(nn.GRUCell, nn.RNNCell), size, hidden)
     inputs = (torch.randn(batch, size), torch.zeros(batch, hidden))
     return cell, inputs, {"state": {"hidden": "next_hidden"}}
+
+
+def _pool(pick, sizes, size, batch):
+    return Pool(size), (pick(0.1, 1.0, 10.0) * torch.randn(batch, sizes(3, 900), size),), {}
 
 
 def _memory(pick, sizes, size, batch):
