@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -70,7 +71,8 @@ def flatten_inputs(
                 f"{where}: {name} must be a tensor, got {type(tensor).__name__}; bind what is none "
                 "in a module around this one."
             )
-        tensors[name] = tensor.detach().cpu().contiguous()
+        # A copy: what a module does to its inputs is not done to the caller's.
+        tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     return tensors, structure
 
 

@@ -1,6 +1,7 @@
 """Export any module in memory, and prove what came out."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 
 import deploy_bias
@@ -13,6 +14,9 @@ from export.graphs.foreign import ForeignGraph
 from export.parity import check, one_thread
 from export.proof import Proof
 from export.results import CaseResult, GraphResult, Report
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""torch.onnx writes its errors for a terminal."""
 
 
 def prove(graph: ForeignGraph, backends: Sequence[str], attribute: bool = False) -> Report:
@@ -40,11 +44,15 @@ def prove(graph: ForeignGraph, backends: Sequence[str], attribute: bool = False)
 def _result(proof: Proof, backend: str, missing: str | None, attribute: bool) -> GraphResult:
     cases: tuple[CaseResult, ...] = ()
     problem = None if missing is None else f"not checked: {missing} is not installed"
+    doing = "export"
     if problem is None:
         try:
-            cases = check(proof, _export(proof.graph, backend), backend, attribute)
+            loaded = _export(proof.graph, backend)
+            doing = "run"
+            cases = check(proof, loaded, backend, attribute)
         except Exception as error:  # each exporter and runtime has its own; the others count
-            problem = f"failed to export or to run: {type(error).__name__}: {error}"
+            said = COLOURS.sub("", f"{type(error).__name__}: {error}")
+            problem = f"failed to {doing}: {said}"
     module = proof.contract.module
     assert isinstance(module, ForeignModule)
     return GraphResult(module.name, backend, "fp32", "", cases, problem=problem)

@@ -38,7 +38,8 @@ class Truth:
     exact: Tensor
     nearby: Sequence[Tensor] = ()
     decides: Tensor = field(init=False)
-    """The elements that rounding cannot make infinite or NaN, or finite."""
+    """The elements that rounding cannot make infinite or NaN, or finite; nor change, of integers
+    and flags, which are equal or wrong."""
     largest: float = field(init=False)
     unit: Tensor = field(init=False)
     """Of each step."""
@@ -48,10 +49,13 @@ class Truth:
     """Of eager at each step."""
 
     def __post_init__(self) -> None:
-        exact, steps = self.exact, len(self.exact)
+        exact, steps = self.exact.double(), len(self.exact)
         decides = torch.ones_like(exact, dtype=torch.bool)
         moved = torch.zeros(steps, dtype=torch.float64)
         for near in self.nearby:
+            if not near.is_floating_point():
+                decides &= near == self.exact
+                continue
             decides &= near.isfinite() == exact.isfinite()
             shift = torch.where(near.isfinite() & exact.isfinite(), (near - exact).abs(), 0.0)
             moved = moved.maximum(shift.reshape(steps, -1).amax(1))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from deploy_bias.errors import OptionError
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -74,27 +76,47 @@ def assert_export_parity(
     Raises:
         ParityError: an AssertionError that shows for each output that failed its worst element,
             the smallest case and the first stage of the export at which the error appears.
-        OptionError, BackendError: the arguments do not fit the module, or a backend is unknown.
+        OptionError: the arguments do not fit the module; or it is no function of its inputs, for it
+            changes an input or its own buffers, or draws random numbers in eval mode.
+        BackendError: there is no backend of a name.
     """
     from export.foreign import prove
     from export.graphs.foreign import ForeignGraph
 
-    graph = ForeignGraph(
-        module,
-        example_inputs,
-        state=state or {},
-        cases=cases or {},
-        steps=steps,
-        reference=reference,
-        ranges=ranges or {},
-        seed=seed,
-    )
-    report = prove(graph, backends, attribute)
-    for observe in observers:
-        observe(report)
+    try:
+        if isinstance(backends, str) or not backends:
+            raise OptionError(f"backends: expected some names, as ['onnx'], got {backends!r}.")
+        graph = ForeignGraph(
+            module,
+            example_inputs,
+            state=state or {},
+            cases=cases or {},
+            steps=steps,
+            reference=reference,
+            ranges=ranges or {},
+            seed=seed,
+        )
+        report = prove(graph, backends, attribute)
+    except Exception as error:
+        _tell(_not_compared(module, error))
+        raise
+    _tell(report)
     if not report.passed:
         raise ParityError(report)
     return report
+
+
+def _tell(report: Report) -> None:
+    for observe in observers:
+        observe(report)
+
+
+def _not_compared(module: object, error: Exception) -> Report:
+    """Return a report of the error that came in place of one, for no one must take it for green."""
+    from export.results import GraphResult, Report
+
+    problem = f"not compared: {type(error).__name__}: {error}"
+    return Report((GraphResult(type(module).__name__, "any", "fp32", "", (), problem=problem),))
 
 
 def _describe(result: GraphResult) -> str:
@@ -111,20 +133,26 @@ def _describe(result: GraphResult) -> str:
 
 def _lines(backend: str, case: CaseResult) -> list[str]:
     smallest = case.smallest
-    worst = case.worst if smallest is None else smallest.worst
     lines = [
         f"{case.output}: error {case.error:.2g} in case {case.case!r} at step "
         f"{case.worst['step']} of {case.steps}; at most {case.budget:.2g} is allowed",
-        f"  step {worst['step']}, {case.output}{worst['index']}",
-        f"    {backend:<12}{worst['got']}",
-        f"    {'eager':<12}{worst['eager']}",
-        f"    {'float64':<12}{worst['float64']}",
+        *_element(backend, case.output, case.worst),
     ]
     if smallest is not None:
         lines.append(f"  the smallest case that fails, {smallest.steps} of {case.steps} steps:")
         lines += [f"    step {number}: {text}" for number, text in enumerate(smallest.inputs)]
+        lines += [f"  {line}" for line in _element(backend, case.output, smallest.worst)]
     stages = ", ".join(
         f"{found.stage} {found.problem or format(found.error, '.2g')}" for found in case.stages
     )
     lines.append(f"  first wrong in {case.first_stage or 'no stage'} ({stages})")
     return lines
+
+
+def _element(backend: str, output: str, worst: Mapping[str, object]) -> list[str]:
+    return [
+        f"  step {worst['step']}, {output}{worst['index']}",
+        f"    {backend:<12}{worst['got']}",
+        f"    {'eager':<12}{worst['eager']}",
+        f"    {'float64':<12}{worst['float64']}",
+    ]

@@ -12,6 +12,7 @@ from deploy_bias.contract import DType, ForeignModule, GraphContract, State, Ten
 from deploy_bias.errors import OptionError
 from export.flat import FlatModule, Inputs, flatten_inputs, flatten_outputs
 from export.graphs import Call, Graph, Layout, Step, Tensors
+from export.graphs.function import check_is_function
 from export.rounding import DRAWS, Rounding
 from export.run import run_case
 from export.stress import Range, make_like, stress_cases
@@ -32,7 +33,8 @@ class ForeignGraph(Graph):
         seed: of the random cases.
 
     Raises:
-        OptionError: something is no tensor, of another dtype, unknown or misnamed.
+        OptionError: something is no tensor, of another dtype, unknown or misnamed; or the module is
+            no function of its inputs.
     """
 
     # Float32 is nearer than this to what people train. What is past it, and far past what rounding
@@ -62,7 +64,9 @@ class ForeignGraph(Graph):
         )
         self.exact_module.double().eval()
         self.ranges, self.seed = ranges, seed
-        self.contract = self._contract(type(module).__name__, state)
+        taken = tuple(_spec(name, tensor) for name, tensor in self.example.items())
+        check_is_function(self.eager_module, self.example)
+        self.contract = self._contract(type(module).__name__, taken, state)
         self.carried = {rule.input for rule in self.contract.state}
         self.steps = steps if self.carried else 1
         self.own_cases = {name: self._read(name, given) for name, given in cases.items()}
@@ -153,8 +157,9 @@ class ForeignGraph(Graph):
             found.append(Step({name: tensors[name] for name in self.example if name in kept}))
         return found
 
-    def _contract(self, name: str, state: Mapping[str, str | State]) -> GraphContract:
-        inputs = tuple(_spec(name, tensor) for name, tensor in self.example.items())
+    def _contract(
+        self, name: str, inputs: tuple[TensorSpec, ...], state: Mapping[str, str | State]
+    ) -> GraphContract:
         with torch.no_grad():
             result = self.eager_module.nested(*self.example.values())
         outputs = flatten_outputs(result, self.example)
