@@ -12,6 +12,7 @@ from rich.text import Text
 
 from deploy_bias.bundle import PARITY, Bundle
 from deploy_bias.cli.console import Debug, Json, names, out, print_json, stages
+from deploy_bias.files import write_whole
 
 if TYPE_CHECKING:
     from export.results import GraphResult, Report
@@ -53,9 +54,10 @@ def run(
         # The page shows the error after each stage, and not only of what failed.
         attribute = any(path.suffix == ".html" for path in paths)
         found = verify(opened, progress=progress, attribute=attribute, without=names(without))
+        unwritten = None
         grown = [] if known is None else growths(known, found.to_dict())
         if not grown:  # or the next run would take the worse one for the baseline
-            (bundle / PARITY).write_text(found.to_json(), encoding="utf-8")
+            unwritten = _write_parity(bundle / PARITY, found)
         write_reports(paths, bundle.resolve().name, found, grown)
     if as_json:
         content = found.to_dict()
@@ -64,6 +66,8 @@ def run(
         print_json(content)
     else:
         out.print(parity_table(found))
+        if unwritten:
+            out.print(Text(f"! {bundle / PARITY} stays as it was: {unwritten}", style="yellow"))
         if found.without:
             out.print(f"left out by name: {', '.join(found.without)}")
         for result in found.results:
@@ -76,6 +80,15 @@ def run(
             out.print(f"{len(grown) or 'nothing'} grown past {baseline}; {ALLOWED}")
     if grown or not found.passed:
         raise typer.Exit(1)
+
+
+def _write_parity(path: Path, found: Report) -> str | None:
+    """Return why it could not be written: a read-only bundle is verified all the same."""
+    try:
+        write_whole(path, found.to_json())
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def parity_table(report: Report) -> Table:

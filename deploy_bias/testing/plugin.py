@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deploy_bias import testing
+from deploy_bias.errors import OptionError
+from deploy_bias.files import check_writable, write_whole
 
 if TYPE_CHECKING:
     from export.results import Report
@@ -42,6 +44,11 @@ def pytest_configure(config: pytest.Config) -> None:
         f"{MARKER}(**arguments): compares exports with eager; the arguments are defaults of the "
         "fixture export_parity.",
     )
+    if (path := config.getoption(OPTION)) is not None:
+        try:
+            check_writable(path, OPTION)
+        except OptionError as error:
+            raise pytest.UsageError(str(error)) from error
     config.pluginmanager.register(_Collector(config), "deploy_bias.collector")
 
 
@@ -86,8 +93,7 @@ class _Collector:
         if self.output is not None:
             self.output[SENT] = json.dumps(self.comparisons)
         elif self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(json.dumps(self._content(), indent=1) + "\n", encoding="utf-8")
+            write_whole(self.path, json.dumps(self._content(), indent=1) + "\n")
 
     def _content(self) -> dict[str, Any]:
         found = sorted(self.comparisons, key=lambda comparison: str(comparison["test"]))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from deploy_bias.errors import OptionError
+from deploy_bias.files import check_writable, write_whole
 from export.baseline import Growth
 from export.reports import html, json, junit, markdown
 from export.results import Report
@@ -32,8 +33,7 @@ def check_paths(paths: Iterable[Path]) -> None:
             raise OptionError(
                 f"--report {path}: expected a file that ends in {', '.join(FORMATS)}."
             )
-        if path.is_dir():
-            raise OptionError(f"--report {path}: is a folder; name a file.")
+        check_writable(path, "--report")
 
 
 def write_reports(
@@ -48,5 +48,4 @@ def write_reports(
         growths: what is past a baseline, see `export.baseline`.
     """
     for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(FORMATS[path.suffix].render(title, report, growths), encoding="utf-8")
+        write_whole(path, FORMATS[path.suffix].render(title, report, growths))

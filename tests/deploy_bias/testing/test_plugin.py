@@ -76,6 +76,28 @@ def test_a_session_that_fails_nothing(tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["passed"]
 
 
+def test_what_could_not_be_compared_is_no_success(tmp_path):
+    (tmp_path / "test_refused.py").write_text(
+        "import pytest, torch\n"
+        "def test_refused(export_parity):\n"
+        "    with pytest.raises(ValueError):\n"
+        "        export_parity(torch.nn.Linear(3, 2), torch.ones(1, 3), steps=0)\n"
+    )
+    done = session(tmp_path, "test_refused.py", "--export-parity=report.json", "-p", "no:xdist")
+    assert "export parity: 1 compared, 1 failed" in done.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert not report["passed"]
+    (result,) = report["comparisons"][0]["results"]
+    assert result["problem"].startswith("not compared: OptionError: steps must be at least 1")
+
+
+def test_a_report_that_cannot_be_written_is_told_at_once(tmp_path):
+    (tmp_path / "file").write_text("x")
+    done = session(tmp_path, "--export-parity=file/report.json", "-p", "no:xdist")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--export-parity file/report.json: cannot be written" in done.stderr
+
+
 def test_the_marker_is_known_and_selects(tmp_path):
     done = session(tmp_path, "-m", "export_parity", "--strict-markers", "--co", "-p", "no:xdist")
     assert done.returncode == 0

@@ -25,7 +25,7 @@ STAGES = (
     StageResult("edge <dialect>", 0.5, False),
     StageResult("delegate", float("inf"), False, "RuntimeError: a | b"),
 )
-AGREEMENT = Agreement("recorded", 100, 98, 0.02, True, 0.99, 0.05)
+AGREEMENT = Agreement("recorded", 100, 98, 0.02, True, 0.99, 0.05, "logits")
 
 
 def case(name="rollout", output="decoder_out", passed=True, **changes) -> CaseResult:
@@ -90,7 +90,7 @@ class TestPaths:
 
     def test_a_folder(self, tmp_path):
         (tmp_path / "x.md").mkdir()
-        with pytest.raises(OptionError, match="is a folder"):
+        with pytest.raises(OptionError, match=r"cannot be written \(Is a directory\)"):
             check_paths([tmp_path / "x.md"])
 
     def test_folders_are_made(self, tmp_path):
