@@ -60,6 +60,8 @@ def read_baseline(path: Path) -> dict[str, Any]:
         raise OptionError(f"--baseline {path}: not JSON ({error}); name a parity.json.") from error
     try:
         passed, known = content["passed"], dict(_measures(content))
+        lists = (content["results"], content["artifacts"])
+        unknown = [value for value in known.values() if not isfinite(value)]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise OptionError(
             f"--baseline {path}: not a parity.json of this version ({type(error).__name__}: "
@@ -69,8 +71,9 @@ def read_baseline(path: Path) -> dict[str, Any]:
         raise OptionError(
             f"--baseline {path}: what it tells of did not pass; take one of a bundle that did."
         )
-    if not known:
-        raise OptionError(f"--baseline {path}: holds no results; there is nothing to compare with.")
+    if unknown or not all(lists):
+        lacks = "NaN or infinity" if unknown else "no results, or no artifacts"
+        raise OptionError(f"--baseline {path}: holds {lacks}; there is nothing to compare with.")
     found: dict[str, Any] = content
     return found
 
@@ -91,7 +94,32 @@ def growths(baseline: Mapping[str, Any], now: Mapping[str, Any]) -> list[Growth]
         value = measured.get(key)
         if value is None or not value <= allowed:
             found.append(Growth(subject, measure, before, value, allowed))
+    still = _cases(now)
+    for subject, errors in _cases(baseline, without=now["without"]).items():
+        gone = {} if subject not in still else errors.keys() - still[subject].keys()
+        for case in sorted(gone):
+            found.append(
+                Growth(f"{subject}, case {case!r}", "error over eager's", errors[case], None, 0.0)
+            )
     return found
+
+
+def _cases(
+    content: Mapping[str, Any], without: Collection[str] = ()
+) -> dict[str, dict[str, float]]:
+    """Return the errors of each case, by graph and backend."""
+    found: dict[str, dict[str, float]] = {}
+    for result in content["results"]:
+        if result["backend"] not in without:
+            errors = found.setdefault(_subject(result), {})
+            for case in result["cases"]:
+                error = float(case["error_by_eager"])
+                errors[case["case"]] = max(error, errors.get(case["case"], 0.0))
+    return found
+
+
+def _subject(result: Mapping[str, Any]) -> str:
+    return f"{result['graph']} on {result['backend']}, {result['precision']}"
 
 
 def _measures(
@@ -101,7 +129,7 @@ def _measures(
     for result in content["results"]:
         if result["backend"] in without:
             continue
-        subject = f"{result['graph']} on {result['backend']}, {result['precision']}"
+        subject = _subject(result)
         if result["cases"]:
             errors = [float(case["error_by_eager"]) for case in result["cases"]]
             worst = inf if any(map(isnan, errors)) else max(errors)

@@ -20,8 +20,8 @@ from deploy_bias.bundle import Bundle
 from deploy_bias.contract import GraphContract, Precision
 from deploy_bias.errors import BackendError, BundleError, OptionError
 from deploy_bias.runtime import Graph as LoadedGraph
-from deploy_bias.runtime import load
 from deploy_bias.runtime.backends import backends, missing_package
+from deploy_bias.runtime.graph import load_artifact
 from export.agreement import Agreement, AgreementProof
 from export.backends import backend as exporter_of
 from export.graphs import Call, Graph, Step
@@ -116,17 +116,19 @@ def _results(
     gate = _Gate(bundle, attribute)
     for backend in names:
         for precision in bundle.manifest.precisions(backend):
-            loaded, problem = _load(bundle, backend, precision)
+            loaded, problems = _load(bundle, backend, precision)
             for artifact in bundle.artifacts(backend, precision):
                 for contract in artifact.graphs:
                     name = contract.name
                     progress(f"verify {name} on {backend}, {precision}")
                     cases: tuple[CaseResult, ...] = ()
-                    agreement, why = None, problem
+                    agreement, why = None, problems.get(artifact.path)
                     if why is None:
                         try:
                             cases = gate.cases(backend, precision, loaded[name])
                             agreement = gate.agreement(contract, precision, loaded)
+                        except BackendError as error:
+                            why = f"not checked: {error}"
                         except Exception as error:  # each runtime has its own; the others count
                             why = f"failed to run: {type(error).__name__}: {error}"
                     found = (cases, agreement, why)
@@ -149,13 +151,19 @@ def one_thread() -> Iterator[None]:
 
 def _load(
     bundle: Bundle, backend: str, precision: Precision
-) -> tuple[dict[str, LoadedGraph], str | None]:
-    try:
-        if backend in backends() and (package := missing_package(backend)):
-            raise BackendError(f"not checked: {package} is not installed")
-        return load(bundle, backend, precision), None
-    except (BundleError, BackendError) as error:
-        return {}, str(error)
+) -> tuple[dict[str, LoadedGraph], dict[str, str]]:
+    """Return the graphs by name, and by path why an artifact was not loaded."""
+    loaded: dict[str, LoadedGraph] = {}
+    problems: dict[str, str] = {}
+    package = missing_package(backend) if backend in backends() else None
+    for artifact in bundle.artifacts(backend, precision):
+        try:
+            if package:
+                raise BackendError(f"not checked: {package} is not installed")
+            loaded |= load_artifact(bundle, artifact)
+        except (BundleError, BackendError) as error:
+            problems[artifact.path] = str(error)
+    return loaded, problems
 
 
 class _Gate:
@@ -164,6 +172,11 @@ class _Gate:
     def __init__(self, bundle: Bundle, attribute: bool) -> None:
         arrays = bundle.tensors(bundle.manifest.weights)
         self.attribute = attribute
+        self.contracts = {
+            contract.name: contract
+            for artifact in bundle.manifest.artifacts
+            for contract in artifact.graphs
+        }
         self.weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
         self.vectors = bundle.tensors(bundle.manifest.vectors)
         self.where = str(bundle.folder / bundle.manifest.weights.path)
@@ -194,12 +207,15 @@ class _Gate:
         encodes = contract.kind in ("encoder", "offline_encoder")
         if contract.kind in EXACT or (encodes and precision == "fp32"):
             return None
+        labelled = ("decoder", "joint")
         if self.labels is None:
-            decoder, joint = (self._graph(loaded[name].contract) for name in ("decoder", "joint"))
+            decoder, joint = (self._graph(self.contracts[name]) for name in labelled)
             self.labels = AgreementProof(decoder, joint, self.vectors)
         if encodes:
             encoder = self._graph(contract)
             return self.labels.judge_encoder(encoder, _call(loaded[contract.name]), precision)
+        if missing := [name for name in labelled if name not in loaded]:
+            raise BackendError(f"its labels need the graph {missing[0]}, which could not be loaded")
         if self.judged[0] is not loaded:
             calls = _call(loaded["decoder"]), _call(loaded["joint"])
             self.judged = (loaded, self.labels.judge(*calls, precision))

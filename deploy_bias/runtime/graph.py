@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from deploy_bias.bundle import Bundle, parse_label
-from deploy_bias.contract import DynamicSize, GraphContract, Label, Precision, TensorSpec
+from deploy_bias.contract import Artifact, DynamicSize, GraphContract, Label, Precision, TensorSpec
 from deploy_bias.errors import BundleError, ContractError
 from deploy_bias.runtime.backends import Session, backends, open_session, require
 
@@ -72,14 +72,20 @@ def load(
     """
     require(backend)
     bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
-    graphs: dict[str, Graph] = {}
-    for artifact in bundle.artifacts(backend, precision):
-        session = open_session(backend, bundle.read(artifact), str(bundle.folder / artifact.path))
-        bundle.check_label(artifact, session.label)
-        weights = bundle.manifest.weights.sha256
-        for contract in artifact.graphs:
-            graphs[contract.name] = Graph(contract, session, weights)
-    return graphs
+    return {
+        name: graph
+        for artifact in bundle.artifacts(backend, precision)
+        for name, graph in load_artifact(bundle, artifact).items()
+    }
+
+
+def load_artifact(bundle: Bundle, artifact: Artifact) -> dict[str, Graph]:
+    """Open the graphs of one artifact, by name; for its errors see `load`."""
+    path = str(bundle.folder / artifact.path)
+    session = open_session(artifact.backend, bundle.read(artifact), path)
+    bundle.check_label(artifact, session.label)
+    weights = bundle.manifest.weights.sha256
+    return {contract.name: Graph(contract, session, weights) for contract in artifact.graphs}
 
 
 def open_file(path: str | Path) -> Label:

@@ -24,7 +24,10 @@ def baseline() -> dict:
                 "graph": "decoder",
                 "backend": "onnx",
                 "precision": "fp32",
-                "cases": [{"error_by_eager": 0.3}, {"error_by_eager": 2.0}],
+                "cases": [
+                    {"case": "fork", "error_by_eager": 0.3},
+                    {"case": "padding", "error_by_eager": 2.0},
+                ],
                 "agreement": None,
             },
             {
@@ -79,9 +82,9 @@ def test_an_infinite_error_is_text_in_json(baseline, now):
 
 def test_an_error_up_to_eagers_own_is_never_too_much(baseline, now):
     for content, error in ((baseline, 0.1), (now, 1.0)):
-        content["results"][FP32]["cases"] = [{"error_by_eager": error}]
+        content["results"][FP32]["cases"] = [{"case": "fork", "error_by_eager": error}]
     assert lines(baseline, now) == []
-    now["results"][FP32]["cases"] = [{"error_by_eager": 1.01}]
+    now["results"][FP32]["cases"] = [{"case": "fork", "error_by_eager": 1.01}]
     assert len(lines(baseline, now)) == 1
 
 
@@ -115,10 +118,19 @@ def test_an_operator_that_the_delegate_takes_no_more(baseline, now):
 
 
 def test_what_is_not_checked_any_more_is_told_and_what_is_new_is_not(baseline, now):
-    now["results"][FP32]["cases"] = []
     now["results"].append({**now["results"][INT8], "graph": "joint"})
+    assert lines(baseline, now) == []
+    del now["results"][FP32]
     assert lines(baseline, now) == [
         "decoder on onnx, fp32: error over eager's 2 in the baseline, and not checked now"
+    ]
+
+
+def test_a_case_that_is_not_run_any_more(baseline, now):
+    del now["results"][FP32]["cases"][0]
+    assert lines(baseline, now) == [
+        "decoder on onnx, fp32, case 'fork': error over eager's 0.3 in the baseline, and not "
+        "checked now"
     ]
 
 
@@ -135,6 +147,11 @@ def test_a_backend_that_is_left_out_by_name_is_not_missed(baseline, now):
         ('{"results": [{"graph": "x"}], "artifacts": []}', "not a parity.json of this version"),
         ('{"passed": true, "results": []}', "write it again"),
         ('{"passed": true, "results": [], "artifacts": []}', "holds no results"),
+        (
+            '{"passed": true, "results": [{"graph": "x", "backend": "onnx", "precision": "fp32", '
+            '"cases": [{"case": "a", "error_by_eager": NaN}]}], "artifacts": []}',
+            "holds NaN or infinity",
+        ),
         ('{"passed": false, "results": [], "artifacts": []}', "did not pass"),
     ],
 )
