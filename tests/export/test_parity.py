@@ -281,12 +281,26 @@ class TestReport:
         assert result["cases"][0]["error"] == "inf"
         assert not result["passed"]
 
-    def test_a_broken_artifact_does_not_hide_the_others(self, copy):
-        (copy / "bias.onnx").write_bytes(b"x")
-        report = verify(Bundle(copy))
-        (failed,) = [r for r in report.results if not r.passed]
-        assert (failed.graph, failed.backend) == ("bias", "onnx")
-        assert "was changed or cut" in failed.why
+    @pytest.mark.parametrize(
+        ("path", "message", "others"),
+        [
+            ("bias.onnx", "was changed or cut", {}),
+            (
+                "decoder.onnx",
+                "was changed or cut",
+                {"joint": "not checked: its labels need the graph decoder, which could not be"},
+            ),
+        ],
+    )
+    def test_a_broken_artifact_does_not_hide_the_others(self, copy, path, message, others):
+        (copy / path).write_bytes(b"x")
+        report = verify(Bundle(copy), without=["executorch"])
+        failed = {r.graph: r for r in report.results if not r.passed}
+        assert {r.backend for r in failed.values()} == {"onnx"}
+        expected = {path.removesuffix(".onnx"): message, **others}
+        assert failed.keys() == expected.keys()
+        for graph, text in expected.items():
+            assert text in failed[graph].why
         json.loads(report.to_json())
 
     def test_stored_vectors_are_checked_too(self, copy):

@@ -132,6 +132,22 @@ def test_a_grown_bundle_is_exit_status_1(run, small, tmp_path):
     assert [growth["subject"] for growth in json.loads(out)["growths"]] == ["bias.onnx", "bias.pt"]
 
 
+def test_a_read_only_bundle_is_verified_all_the_same(run, small):
+    (small / "parity.json").unlink()
+    (small / "parity.json").mkdir()  # as the superuser, who runs this in CI, may write anywhere
+    status, out, _ = run("verify", small)
+    assert status == 0
+    assert "parity.json stays as it was: Is a directory" in " ".join(out.split())
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_work(run, small, tmp_path):
+    (tmp_path / "file").touch()
+    status, out, err = run("verify", small, "--report", tmp_path / "file" / "x.md")
+    assert status == 2
+    assert "cannot be written" in err
+    assert "pass" not in out
+
+
 def test_a_baseline_is_not_replaced_by_what_is_worse(run, small):
     path = small / "parity.json"
     path.write_text(re.sub(r'"bytes": \d+', '"bytes": 10', path.read_text()))
