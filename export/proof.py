@@ -61,6 +61,7 @@ class Proof:
         self._eager = graph.eager(torch.float32)
         self._exact = graph.eager(torch.float64)
         self.cases = {name: Case(s, self.truths(s)) for name, s in graph.cases(seed).items()}
+        self._first: dict[str, Mapping[str, Truth]] = {}
         for name, steps, outputs in stored:
             self.cases[f"stored {name}"] = Case(steps, self.truths(steps), outputs)
 
@@ -169,12 +170,21 @@ class Proof:
         assert isinstance(step, int)
         smallest = None
         if result.passed:
-            steps = steps[:ATTRIBUTED]
-        elif fails(steps[: step + 1]):  # and not only what the bundle stores of it
+            return _Part(output, steps[:ATTRIBUTED], self._begun(result.case)[output], None)
+        if fails(steps[: step + 1]):  # and not only what the bundle stores of it
             steps = shrink(steps[: step + 1], fails)
             shown = tuple(describe(step) for step in steps)
             smallest = Smallest(len(steps), judged(steps)["worst"], shown)
         return _Part(output, steps, self.truths(steps)[output], smallest)
+
+    def _begun(self, case: str) -> Mapping[str, Truth]:
+        """Return what the first steps of a case must give: its outputs and backends share that."""
+        whole = self.cases[case]
+        if len(whole.steps) <= ATTRIBUTED:
+            return whole.truths
+        if case not in self._first:
+            self._first[case] = self.truths(whole.steps[:ATTRIBUTED])
+        return self._first[case]
 
 
 @dataclass(frozen=True)
