@@ -83,10 +83,18 @@ class Agreement:
         return self.agreed / max(self.compared, 1)
 
     @property
+    def percent(self) -> str:
+        """The share as text, rounded down."""
+        return f"{int(self.share * 1e4) / 100:.2f}%" if self.compared else "-"
+
+    @property
     def passed(self) -> bool:
         """Whether all is finite, enough agreed, and nothing is too far off."""
         near = self.limit is None or self.distance <= self.limit
-        return self.finite and near and self.compared > 0 and self.share >= (self.required or 0.0)
+        # Of random frames a model may prefer blank for all.
+        none = self.compared == 0 and self.frames == SYNTHETIC
+        agree = self.required is None or none or self.share >= self.required
+        return self.finite and near and agree
 
     @property
     def why(self) -> str:
@@ -97,7 +105,7 @@ class Agreement:
         allowed = "" if self.limit is None else f", at most {self.limit:.2%} allowed"
         return (
             f"prefers eager's label in {self.agreed:,} of {self.compared:,} comparisons on "
-            f"{self.frames} frames, {self.share:.2%}{required}; "
+            f"{self.frames} frames, {self.percent}{required}; "
             f"{self.output} {self.distance:.2%} off{allowed}"
         )
 

@@ -67,7 +67,8 @@ def run(
     else:
         out.print(parity_table(found))
         if unwritten:
-            out.print(Text(f"! {bundle / PARITY} stays as it was: {unwritten}", style="yellow"))
+            line = Text(f"! {bundle / PARITY} stays as it was: {unwritten}", style="yellow")
+            out.print(line, soft_wrap=True)
         if found.without:
             out.print(f"left out by name: {', '.join(found.without)}")
         for result in found.results:
@@ -112,7 +113,7 @@ def parity_table(report: Report) -> Table:
             _error(result),
             "-" if worst is None else f"{worst.error_by_eager:.2f}",
             # Cut and not rounded: 100 % means all.
-            "-" if agreement is None else f"{int(agreement.share * 1e4) / 100:.2f}%",
+            "-" if agreement is None else agreement.percent,
             "[green]pass[/]" if result.passed else "[bold red]FAIL[/]",
         )
     return table

@@ -86,7 +86,7 @@ def _row(result: GraphResult) -> tuple[str, ...]:
         error,
         "-" if worst is None else f"{worst.error_by_eager:.2f}",
         # Cut and not rounded: 100 % means all.
-        "-" if agreement is None else f"{int(agreement.share * 1e4) / 100:.2f}%",
+        "-" if agreement is None else agreement.percent,
         "pass" if result.passed else "**FAIL**",
     )
 

@@ -211,6 +211,21 @@ class TestOtherModels:
         assert {agreement.frames for agreement in found} == {"synthetic"}
         assert all(agreement.compared > 500 for agreement in found)
 
+    @pytest.mark.parametrize("precision", ["fp32", "int8"])
+    def test_a_model_that_prefers_blank_on_all_random_frames(self, experiment, tmp_path, precision):
+        folder, _ = experiment(num_blocks=1)
+        path = folder / "valid.loss.best.pth"
+        state = torch.load(path, weights_only=True)
+        state["joint_network.lin_out.bias"][0] += 1000
+        torch.save(state, path)
+        report = export_bundle(
+            folder, tmp_path / "b", backends_wanted=["onnx"], precisions=[precision]
+        )
+        assert report.passed
+        found = [result.agreement for result in report.results if result.agreement]
+        assert {agreement.compared for agreement in found} == {0}
+        assert {agreement.percent for agreement in found} == {"-"}
+
     @pytest.mark.parametrize("backend", BACKENDS)
     def test_a_hypothesis_does_not_depend_on_the_others_of_its_batch(
         self, experiment, tmp_path, backend
