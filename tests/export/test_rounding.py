@@ -1,5 +1,6 @@
 """What float32 may do to a computation: no less than a sound kernel does, and not much more."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -60,6 +61,20 @@ class TestProducts:
         ones = torch.ones(1, terms, dtype=torch.float64)
         shift = moved(torch.mm, ones, ones.T).item()
         assert 0.5 * terms**0.5 * UNIT < shift < (terms**0.5 + terms) * UNIT
+
+    def test_a_kernel_may_start_from_the_bias_and_round_every_sum(self):
+        generator = torch.Generator().manual_seed(0)
+        x = torch.rand(1, 256, generator=generator) * 2 - 1
+        layer = nn.Linear(256, 100)
+        nn.init.constant_(layer.bias, 6.0)
+        with torch.no_grad():
+            terms = torch.cat([layer.bias[:, None], layer.weight * x], 1).numpy()
+            naive = np.add.accumulate(terms, axis=1, dtype=np.float32)[:, -1]
+            exact = layer.double()(x.double())
+            off = (torch.from_numpy(naive) - exact[0]).abs().max()
+            shift = moved(layer, x.double()).max()
+        assert off > 10 * UNIT
+        assert 0.25 * off < shift < off
 
     @pytest.mark.parametrize(
         "module", [nn.Linear(8, 4), nn.Conv1d(2, 3, 3), nn.Conv2d(1, 2, 3, bias=False)]
