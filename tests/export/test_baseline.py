@@ -117,6 +117,19 @@ def test_an_operator_that_the_delegate_takes_no_more(baseline, now):
     ]
 
 
+def test_one_more_operator_where_there_is_no_delegate_is_one_line(baseline, now):
+    for content, adds in ((baseline, 2), (now, 3)):
+        counts = {"delegated": {}, "undelegated": {"Add": adds, "MatMul": 1}}
+        content["artifacts"][FILE] = {
+            "path": "decoder.onnx",
+            "bytes": 10_000,
+            "operators": {"decoder": counts},
+        }
+    assert lines(baseline, now) == [
+        "decoder in decoder.onnx: operators 3 → 4, at most 3 allowed",
+    ]
+
+
 def test_what_is_not_checked_any_more_is_told_and_what_is_new_is_not(baseline, now):
     now["results"].append({**now["results"][INT8], "graph": "joint"})
     assert lines(baseline, now) == []
