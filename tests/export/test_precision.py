@@ -91,7 +91,7 @@ class TestWhatIsWritten:
         assert (before["Gemm"], after["MatMulNBits"]) == (8, 8)
         assert "Gemm" not in after
         assert before["MatMul"] == after["MatMul"]
-        assert before["LayerNormalization"] == after["LayerNormalization"] == 3
+        assert before["InstanceNormalization"] == after["InstanceNormalization"] == 3  # layer norms
         assert found["joiner.int8.onnx"]["joint"].undelegated["MatMulNBits"] == 3
         assert "MatMulNBits" not in found["bias.int8.onnx"]["bias"].undelegated
 
