@@ -37,7 +37,8 @@ def prove(graph: ForeignGraph, backends: Sequence[str], attribute: bool = False)
         missing = {name: missing_package(name) for name in backends}
         proof = Proof(graph)
         return Report(
-            tuple(_result(proof, name, package, attribute) for name, package in missing.items())
+            tuple(_result(proof, name, package, attribute) for name, package in missing.items()),
+            refused=graph.refused,
         )
 
 

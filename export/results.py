@@ -40,6 +40,7 @@ class CaseResult:
     """One output on one case. Errors are absolute distances to float64, the largest of a step.
 
     error, budget: of the step that used most of its budget.
+    eager_is_sound: whether eager is as near to float64 as rounding explains; nothing passes else.
     errors: of each step, to three digits.
     error_by_eager: `error` over the yardstick, of which `budget` is four times.
     worst: that step, the index of its largest error, and the values there.
@@ -57,6 +58,7 @@ class CaseResult:
     budget: float
     worst: dict[str, object]
     passed: bool
+    eager_is_sound: bool = True
     errors: tuple[float, ...] = ()
     stages: tuple[StageResult, ...] = ()
     smallest: Smallest | None = None
@@ -74,7 +76,17 @@ class CaseResult:
             f"case {self.case!r}, step {at['step']}, {self.output}{at['index']}: got {at['got']}, "
             f"eager {at['eager']}, float64 {at['float64']}"
         )
+        if not self.eager_is_sound:
+            return f"{line}; {self.not_sound}"
         return line if self.first_stage is None else f"{line}; first wrong in {self.first_stage}"
+
+    @property
+    def not_sound(self) -> str:
+        """What an eager module that is not sound means."""
+        return (
+            f"eager itself is up to {self.eager_error:.2g} from float64, which no rounding "
+            "explains: it and its reference are two functions"
+        )
 
 
 @dataclass(frozen=True)
@@ -135,11 +147,13 @@ class Report:
 
     artifacts: of the bundle, for their sizes and operators.
     without: backends that were left out by name.
+    refused: stress cases that a foreign module refuses, and was not run on.
     """
 
     results: tuple[GraphResult, ...]
     artifacts: tuple[Artifact, ...] = ()
     without: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -151,6 +165,7 @@ class Report:
         content = {
             "passed": self.passed,
             "without": self.without,
+            "refused": self.refused,
             "results": [{**asdict(result), "passed": result.passed} for result in self.results],
             "artifacts": [artifact.model_dump(include=COSTS) for artifact in self.artifacts],
         }

@@ -39,7 +39,7 @@ def assert_export_parity(
     *,
     backends: Sequence[str] = ("torchscript", "onnx", "executorch"),
     cases: Mapping[str, Inputs | Sequence[Inputs]] | None = None,
-    steps: int = 16,
+    steps: int | None = None,
     state: Mapping[str, str | State] | None = None,
     reference: Callable[..., Any] | None = None,
     ranges: Mapping[str, tuple[int, int]] | None = None,
@@ -61,17 +61,17 @@ def assert_export_parity(
         backends: what must be right. One that is not installed fails.
         cases: more cases by name, recorded inputs above all: inputs as the example, or a list of
             them, one a step.
-        steps: of a rollout, if there is state; each backend carries its own.
+        steps: of a rollout, if there is state, default 16; each backend carries its own.
         state: the inputs that are carried: each by the output that is its next value, or by a
             `deploy_bias.contract.State` with update "append" for a window whose last row it is.
             Outputs are `output`, or output_0, output_1 of a tuple, or the names of a dict.
-        reference: a module or function that gives the same in float64; default `module.double()`.
+        reference: a module or function that takes and gives float64; default `module.double()`.
         ranges: least and greatest number of an integer input; default what the example shows.
         seed: of the random cases.
         attribute: keep the error after each stage of the export of what passed, too.
 
     Returns:
-        What was compared.
+        What was compared; `refused` names the stress inputs that the module does not take.
 
     Raises:
         ParityError: an AssertionError that shows for each output that failed its worst element,
@@ -133,11 +133,11 @@ def _describe(result: GraphResult) -> str:
 
 def _lines(backend: str, case: CaseResult) -> list[str]:
     smallest = case.smallest
-    lines = [
-        f"{case.output}: error {case.error:.2g} in case {case.case!r} at step "
-        f"{case.worst['step']} of {case.steps}; at most {case.budget:.2g} is allowed",
-        *_element(backend, case.output, case.worst),
-    ]
+    where = f"in case {case.case!r} at step {case.worst['step']} of {case.steps}"
+    allowed = f"error {case.error:.2g} {where}; at most {case.budget:.2g} is allowed"
+    if not case.eager_is_sound:
+        allowed = f"{case.not_sound}; {where}. Mend one, or say with reference= what is right"
+    lines = [f"{case.output}: {allowed}", *_element(backend, case.output, case.worst)]
     if smallest is not None:
         lines.append(f"  the smallest case that fails, {smallest.steps} of {case.steps} steps:")
         lines += [f"    step {number}: {text}" for number, text in enumerate(smallest.inputs)]

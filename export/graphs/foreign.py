@@ -10,12 +10,20 @@ from torch import Tensor, nn
 
 from deploy_bias.contract import DType, ForeignModule, GraphContract, State, TensorSpec
 from deploy_bias.errors import OptionError
-from export.flat import FlatModule, Inputs, flatten_inputs, flatten_outputs
+from export.flat import FlatModule, Inputs, flatten_inputs
 from export.graphs import Call, Graph, Layout, Step, Tensors
+from export.graphs.arguments import (
+    check_arguments,
+    check_reference,
+    with_the_epsilon_of_float32,
+)
 from export.graphs.function import check_is_function
 from export.rounding import DRAWS, Rounding
 from export.run import run_case
 from export.stress import Range, make_like, stress_cases
+
+STEPS = 16
+"""Of a case, if there is state and nothing was said."""
 
 
 class ForeignGraph(Graph):
@@ -27,14 +35,17 @@ class ForeignGraph(Graph):
         state: the inputs that are carried: each by the output that is its next value, or by a
             `State` with update "replace" or "append".
         cases: more cases to prove it on, by name: inputs, or a list of inputs, one a step.
-        steps: of each case, if there is state.
+        steps: of each case, if there is state; default 16.
         reference: what it must compute in float64; default the module in float64.
         ranges: least and greatest number of integer inputs; default what the example shows.
         seed: of the random cases.
 
+    Attributes:
+        refused: the stress cases that the module refuses; known when `cases` was called.
+
     Raises:
-        OptionError: something is no tensor, of another dtype, unknown or misnamed; or the module is
-            no function of its inputs.
+        OptionError: something is no tensor, of another kind or dtype, unknown or misnamed; the
+            module is no function of its inputs; or the reference gives no float64.
     """
 
     # Float32 is nearer than this to what people train. What is past it, and far past what rounding
@@ -49,26 +60,35 @@ class ForeignGraph(Graph):
         *,
         state: Mapping[str, str | State],
         cases: Mapping[str, Inputs | Sequence[Inputs]],
-        steps: int,
+        steps: int | None,
         reference: Callable[..., Any] | None,
         ranges: Mapping[str, Range],
         seed: int,
     ) -> None:
-        if steps < 1:
-            raise OptionError(f"steps must be at least 1, got {steps}.")
+        check_arguments(module, state, cases, steps, ranges)
         self.example, structure = flatten_inputs(module, example_inputs, "example_inputs")
         self.eager_module = FlatModule(copy.deepcopy(module), structure).eval()
         self.eager_module.requires_grad_(False)
         self.exact_module = FlatModule(
             copy.deepcopy(module if reference is None else reference), structure
         )
+        with_the_epsilon_of_float32(self.exact_module)
         self.exact_module.double().eval()
         self.ranges, self.seed = ranges, seed
+        self.refused: tuple[str, ...] = ()
         taken = tuple(_spec(name, tensor) for name, tensor in self.example.items())
-        check_is_function(self.eager_module, self.example)
-        self.contract = self._contract(type(module).__name__, taken, state)
+        outputs = check_is_function(self.eager_module, self.example)
+        check_reference(self.exact_module, self.example, outputs, reference)
+        self.contract = GraphContract(
+            name="module",
+            kind="module",
+            module=ForeignModule(name=type(module).__name__),
+            inputs=taken,
+            outputs=tuple(_spec(name, tensor) for name, tensor in outputs.items()),
+            state=tuple(_rule(name, rule, self.example, outputs) for name, rule in state.items()),
+        )
         self.carried = {rule.input for rule in self.contract.state}
-        self.steps = steps if self.carried else 1
+        self.steps = (STEPS if steps is None else steps) if self.carried else 1
         self.own_cases = {name: self._read(name, given) for name, given in cases.items()}
         for name in ranges:
             _check_name(f"ranges: {name!r}", name, self.example)
@@ -115,7 +135,10 @@ class ForeignGraph(Graph):
             }
             made["a random state"] = [Step({**normal[0].inputs, **state}), *normal[1:]]
         example = [Step(self.example), *[Step(fed)] * (self.steps - 1)]
+        for name in self.own_cases.keys() & {"example", *made}:
+            raise OptionError(f"cases: {name!r} is the name of a case that is always run; rename.")
         taken = {name: case for name, case in made.items() if self._takes(case)}
+        self.refused = tuple(name for name in made if name not in taken)
         return {"example": example, **taken, **self.own_cases}
 
     def _takes(self, steps: Sequence[Step]) -> bool:
@@ -156,21 +179,6 @@ class ForeignGraph(Graph):
             kept = self.example.keys() - (self.carried if number else set())
             found.append(Step({name: tensors[name] for name in self.example if name in kept}))
         return found
-
-    def _contract(
-        self, name: str, inputs: tuple[TensorSpec, ...], state: Mapping[str, str | State]
-    ) -> GraphContract:
-        with torch.no_grad():
-            result = self.eager_module.nested(*self.example.values())
-        outputs = flatten_outputs(result, self.example)
-        return GraphContract(
-            name="module",
-            kind="module",
-            module=ForeignModule(name=name),
-            inputs=inputs,
-            outputs=tuple(_spec(name, tensor) for name, tensor in outputs.items()),
-            state=tuple(_rule(name, rule, self.example, outputs) for name, rule in state.items()),
-        )
 
 
 def _rule(name: str, rule: str | State, inputs: Tensors, outputs: Tensors) -> State:

@@ -10,18 +10,28 @@ from export.flat import FlatModule, flatten_outputs
 from export.graphs import Tensors
 
 
-def check_is_function(module: FlatModule, example: Mapping[str, Tensor]) -> None:
+def check_is_function(module: FlatModule, example: Mapping[str, Tensor]) -> Tensors:
     """Run a module on its example, and on random numbers like it, and see that nothing else counts.
 
     Args:
         module: in eval mode.
         example: its inputs by name.
 
+    Returns:
+        What it gives on its example, by name.
+
     Raises:
-        OptionError: it changes an input, a parameter or a buffer; it gives something else when it
-            is run again; or an output holds no finite number.
+        OptionError: it fails on its example; it changes an input, a parameter or a buffer; it gives
+            something else when it is run again; or an output holds no finite number.
     """
-    first = _run(module, example)
+    try:
+        first = _run(module, example)
+    except OptionError:
+        raise
+    except Exception as error:  # whatever a module raises
+        raise OptionError(
+            f"the module fails on its example inputs, {type(error).__name__}: {error}"
+        ) from error
     for name, tensor in first.items():
         if not tensor.isfinite().any():
             raise OptionError(
@@ -42,8 +52,10 @@ def check_is_function(module: FlatModule, example: Mapping[str, Tensor]) -> None
                 raise OptionError(
                     f"{name} is another each time that the module is run on the same inputs, also "
                     "in eval mode; an export is compared with one result. Take what is random "
-                    "(a dropout with training=True, torch.rand) for an input, or out."
+                    "(a dropout with training=True, torch.rand) or remembered (an attribute that "
+                    "forward sets) for an input, or out."
                 )
+    return first
 
 
 def _run(module: FlatModule, inputs: Mapping[str, Tensor]) -> Tensors:

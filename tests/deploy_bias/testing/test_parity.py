@@ -122,7 +122,7 @@ class TestInputs:
             ((torch.ones(1, 3),), {"state": {"input": "output"}}, r"float32 \(1, 3\) to replace"),
             ((torch.ones(1, 3),), {"ranges": {"x": (0, 1)}}, "ranges: 'x': 'x' is not among"),
             ((torch.ones(1, 3),), {"cases": {"a": torch.ones(3)}}, "cases: 'a', step 0: input"),
-            ((torch.ones(1, 3),), {"steps": 0}, "steps must be at least 1"),
+            ((torch.ones(1, 3),), {"steps": 0}, "steps: expected a number of at least 1"),
         ],
     )
     def test_what_does_not_fit(self, inputs, options, message):

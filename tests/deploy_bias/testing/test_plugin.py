@@ -88,7 +88,7 @@ def test_what_could_not_be_compared_is_no_success(tmp_path):
     report = json.loads((tmp_path / "report.json").read_text())
     assert not report["passed"]
     (result,) = report["comparisons"][0]["results"]
-    assert result["problem"].startswith("not compared: OptionError: steps must be at least 1")
+    assert result["problem"].startswith("not compared: OptionError: steps: expected a number")
 
 
 def test_a_report_that_cannot_be_written_is_told_at_once(tmp_path):
