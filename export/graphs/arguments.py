@@ -1,6 +1,7 @@
 """The arguments of a foreign graph: what cannot be meant is told before anything is exported."""
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -42,13 +43,17 @@ def check_arguments(
             )
     for name, found in ranges.items():
         pair = isinstance(found, Sequence) and len(found) == 2
-        if not pair or not all(isinstance(number, int) for number in found) or found[0] > found[1]:
+        if (
+            not pair
+            or not all(isinstance(number, Integral) for number in found)
+            or found[0] > found[1]
+        ):
             raise OptionError(
                 f"ranges: {name!r}: expected the least and the greatest number, got {found!r}."
             )
     if steps is None:
         return
-    if not isinstance(steps, int) or steps < 1:
+    if not isinstance(steps, Integral) or steps < 1:
         raise OptionError(f"steps: expected a number of at least 1, got {steps!r}.")
     if not state:
         raise OptionError(

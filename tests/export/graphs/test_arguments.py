@@ -1,5 +1,6 @@
 """The arguments of assert_export_parity: what cannot be meant is said before anything is run."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -84,6 +85,12 @@ def test_the_steps_of_a_rollout_are_those_asked_for():
         report = cell_gate(steps=steps, state={"h": "output"})
         lengths = {case.case: case.steps for case in report.results[0].cases}
         assert lengths["example"] == (steps or 16)
+
+
+def test_numbers_may_be_those_of_numpy():
+    five = np.int64(5)
+    assert cell_gate(steps=five, state={"h": "output"}).passed
+    assert gate(nn.Embedding(9, 3), torch.tensor([1, 4]), ranges={"input": (0, five)}).passed
 
 
 def test_an_rms_norm_keeps_the_epsilon_of_float32():
