@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from benchmarks.timing import Row, compare
 from deploy_bias import RelativePositionBias
-from deploy_bias.toeplitz import toeplitz_by_gather, toeplitz_by_repeat
-from export.backends.executorch import lower
-from export.graphs.bias import WindowModule
+from deploy_bias.export.backends.executorch import lower
+from deploy_bias.export.graphs.bias import WindowModule
+from deploy_bias.model.bias.toeplitz import toeplitz_by_gather, toeplitz_by_repeat
 
 LENGTH = 2048
 

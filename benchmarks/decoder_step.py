@@ -15,11 +15,12 @@ from executorch.extension.pybindings import portable_lib
 
 from benchmarks.timing import Row, medians, ratio, time_in_turn
 from deploy_bias import MEGADecoder
-from deploy_bias.contract import DecoderModule, Label, Precision
+from deploy_bias.bundle.contract import DecoderModule, Precision
+from deploy_bias.bundle.manifest import Label
+from deploy_bias.export.backends import exporter
+from deploy_bias.export.graphs.decoder import decoder_graph
 from deploy_bias.runtime import Decoder, Graph
 from deploy_bias.runtime.backends import open_session
-from export.backends import backend
-from export.graphs.decoder import decoder_graph
 
 VOCAB = 500
 RECIPE = {
@@ -131,7 +132,7 @@ def exported_steps(
                 precision=precision,
                 graphs=(graph.contract,),
             )
-            (exported,) = backend(runtime).export([graph], precision, lambda _, made=label: made)
+            (exported,) = exporter(runtime).export([graph], precision, lambda _, made=label: made)
             session = open_session(runtime, exported.data, runtime)
             stream = Decoder(Graph(graph.contract, session)).stream()
             windows = sum(4 * int(np.prod(spec.shape)) for spec in graph.contract.inputs[3:])

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks.timing import Row, compare
-from export.onnx_layer_norm import TRANSLATIONS
+from deploy_bias.export.backends.onnx_layer_norm import TRANSLATIONS
 
 SIZE, LAYERS = 256, 50
 

@@ -27,10 +27,10 @@ from executorch.extension.pybindings import portable_lib
 
 from benchmarks.decoder_step import RECIPE, VOCAB
 from benchmarks.timing import Row, medians, ratio, time_in_turn
+from deploy_bias.export import Report, export_bundle
 from deploy_bias.runtime import Recognizer, Search
 from deploy_bias.runtime.search import SEARCHES
-from deploy_bias.runtime.search.base import Hypothesis
-from export import Report, export_bundle
+from deploy_bias.runtime.search.search import Hypothesis
 
 FS, WINDOW_MS, LEFT_CONTEXT = 16000, 640, 32
 SECONDS = 10
@@ -65,7 +65,7 @@ def rows() -> list[Row]:
         wanted = {"backends_wanted": ["onnx", "executorch"], "precisions": ["fp32", "int8"]}
         # The tests prove such models; here that would take ten minutes.
         with (
-            patch("export.bundle.verify", lambda *_, **__: Report(())),
+            patch("deploy_bias.export.bundle.verify", lambda *_, **__: Report(())),
             patch.object(Report, "passed", True),
         ):
             export_bundle(experiment, bundle, **wanted)

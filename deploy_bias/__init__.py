@@ -7,9 +7,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deploy_bias.decoder import MEGADecoder
-    from deploy_bias.joint import JointNetwork
-    from deploy_bias.positional_bias import RelativePositionBias, RotaryRelativePositionBias
+    from deploy_bias.model.bias.positional_bias import (
+        RelativePositionBias,
+        RotaryRelativePositionBias,
+    )
+    from deploy_bias.model.decoder.mega_decoder import MEGADecoder
+    from deploy_bias.model.joint import JointNetwork
 
 __version__ = "0.1.0"
 __all__ = [
@@ -20,10 +23,10 @@ __all__ = [
     "__version__",
 ]
 _HOME = {
-    "JointNetwork": "deploy_bias.joint",
-    "MEGADecoder": "deploy_bias.decoder",
-    "RelativePositionBias": "deploy_bias.positional_bias",
-    "RotaryRelativePositionBias": "deploy_bias.positional_bias",
+    "JointNetwork": "deploy_bias.model.joint",
+    "MEGADecoder": "deploy_bias.model.decoder.mega_decoder",
+    "RelativePositionBias": "deploy_bias.model.bias.positional_bias",
+    "RotaryRelativePositionBias": "deploy_bias.model.bias.positional_bias",
 }
 
 

@@ -1,21 +1,66 @@
 """From an ESPnet checkpoint to a bundle, and the proof that the bundle is right.
 
 from deploy_bias import RelativePositionBias
-from export import export_bundle
+from deploy_bias.export import export_bundle
 export_bundle(RelativePositionBias(64), "my-bundle")
+
+What is here needs torch and the exporters, and loads on first use: the command line starts
+without them.
 """
 
-from export.bundle import export_bundle
-from export.checkpoint import Source, read_source
-from export.parity import Mismatch, Report, verify
-from export.plot import plot_biases
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from deploy_bias.errors import BackendError
+
+if TYPE_CHECKING:
+    from deploy_bias.export.bundle import export_bundle
+    from deploy_bias.export.parity.gate import verify
+    from deploy_bias.export.parity.results import Mismatch, Report
+    from deploy_bias.export.plot import plot_biases
+    from deploy_bias.export.reports import check_paths, write_reports
+    from deploy_bias.export.reports.baseline import ALLOWED, growths, read_baseline
+    from deploy_bias.export.sources.bias import Source, read_source
+    from deploy_bias.export.testdata import write_test_data
 
 __all__ = [
+    "ALLOWED",
     "Mismatch",
     "Report",
     "Source",
+    "check_paths",
     "export_bundle",
+    "growths",
     "plot_biases",
+    "read_baseline",
     "read_source",
     "verify",
+    "write_reports",
+    "write_test_data",
 ]
+_HOME = {
+    "ALLOWED": "reports.baseline",
+    "Mismatch": "parity.results",
+    "Report": "parity.results",
+    "Source": "sources.bias",
+    "check_paths": "reports",
+    "export_bundle": "bundle",
+    "growths": "reports.baseline",
+    "plot_biases": "plot",
+    "read_baseline": "reports.baseline",
+    "read_source": "sources.bias",
+    "verify": "parity.gate",
+    "write_reports": "reports",
+    "write_test_data": "testdata",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    except ImportError as error:
+        raise BackendError(
+            f"{name} needs {error.name}, which is not installed: pip install 'deploy-bias[export]'."
+        ) from error

@@ -13,16 +13,18 @@ from torch import Tensor
 
 import deploy_bias
 from deploy_bias.bundle import MANIFEST, PARITY, Bundle
-from deploy_bias.contract import PRECISIONS, Artifact, File, Label, Manifest, Precision
+from deploy_bias.bundle.contract import PRECISIONS, Precision
+from deploy_bias.bundle.manifest import Artifact, File, Label, Manifest
 from deploy_bias.errors import BackendError, BundleError, OptionError, SourceError
+from deploy_bias.export.backends import EXPORTERS, Exported, Exporter, LabelOf, exporter
+from deploy_bias.export.graph import ExportGraph
+from deploy_bias.export.graphs.model import model_graphs, offline_graphs
+from deploy_bias.export.parity.gate import one_thread, verify
+from deploy_bias.export.parity.results import Mismatch, Report
+from deploy_bias.export.parity.vectors import rollout_vectors, vectors_of
+from deploy_bias.export.sources.bias import Bias, Source, bias_weights, check_finite, read_source
+from deploy_bias.export.sources.transducer import Transducer
 from deploy_bias.runtime.backends import require
-from export.backends import Backend, Exported, LabelOf, backend, backends
-from export.checkpoint import Bias, Source, bias_weights, check_finite, read_source
-from export.graphs import Graph
-from export.graphs.model import model_graphs, offline_graphs
-from export.parity import Mismatch, Report, one_thread, vectors_of, verify
-from export.rollouts import rollout_vectors
-from export.transducer import Transducer
 
 Progress = Callable[[str], None]
 
@@ -83,12 +85,12 @@ def export_bundle(
     _check_output(output)
     plan = _plan(list(dict.fromkeys(backends_wanted or ())), precisions, progress)
     names = list(plan)
-    exporters = {name: backend(name) for name in names}
+    exporters = {name: exporter(name) for name in names}
     for name in names:
         require(name)  # or nothing could be proven, and that is known before the work
     wish = "--dynamic" if dynamic else "--offline" if offline else None
-    if wish and not any(exporter.DYNAMIC for exporter in exporters.values()):
-        able = ", ".join(name for name, exporter in backends().items() if exporter.DYNAMIC)
+    if wish and not any(maker.DYNAMIC for maker in exporters.values()):
+        able = ", ".join(name for name in EXPORTERS if exporter(name).DYNAMIC)
         raise OptionError(f"{wish}: none of {', '.join(names)} can; add --backend {able}.")
 
     progress("read the checkpoint")
@@ -126,11 +128,11 @@ def export_bundle(
         folder = Path(scratch) / output.name
         folder.mkdir()
         artifacts = []
-        for name, exporter in exporters.items():
-            graphs = [*whole, *flexible] if exporter.DYNAMIC else static
+        for name, maker in exporters.items():
+            graphs = [*whole, *flexible] if maker.DYNAMIC else static
             for precision in plan[name]:
                 progress(f"export to {name}, {precision}")
-                for exported in exporter.export(graphs, precision, label(precision)):
+                for exported in maker.export(graphs, precision, label(precision)):
                     artifacts.append(_write_artifact(folder, name, precision, exported))
         progress("write the test vectors")
         vectors = _save(_vectors([*whole, *static], found.transducer))
@@ -196,7 +198,7 @@ def _plan(
             raise OptionError(f"--precision names {precision} twice.")
     if not precisions:
         raise OptionError(f"--precision names none; choose from {', '.join(PRECISIONS)}.")
-    able = {name: backend(name).PRECISIONS for name in named or backends()}
+    able = {name: exporter(name).PRECISIONS for name in named or EXPORTERS}
     supported = "; ".join(f"{name} has {', '.join(has)}" for name, has in able.items())
     for precision in precisions:
         if not any(precision in has for has in able.values()):
@@ -217,8 +219,8 @@ def _save(tensors: Mapping[str, Tensor]) -> bytes:
     return save({name: tensor.numpy().copy() for name, tensor in tensors.items()})
 
 
-def _versions(exporters: Iterable[Backend]) -> dict[str, str]:
-    packages = {package for exporter in exporters for package in exporter.VERSIONS}
+def _versions(exporters: Iterable[Exporter]) -> dict[str, str]:
+    packages = {package for maker in exporters for package in maker.VERSIONS}
     try:
         found = {package: version(package) for package in sorted(packages)}
     except PackageNotFoundError as error:
@@ -240,7 +242,7 @@ def _write_artifact(
     )
 
 
-def _vectors(graphs: Sequence[Graph], transducer: Transducer | None) -> dict[str, Tensor]:
+def _vectors(graphs: Sequence[ExportGraph], transducer: Transducer | None) -> dict[str, Tensor]:
     vectors = {name: tensor for graph in graphs for name, tensor in vectors_of(graph).items()}
     if transducer is not None:
         by_name = {graph.contract.name: graph for graph in graphs}

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.contract import BiasModule
+from deploy_bias.bundle.contract import BiasModule
 from deploy_bias.errors import OptionError
-from export.checkpoint import Bias, build_bias_module
+from deploy_bias.export.sources.bias import Bias, build_bias_module
 
 
 def bias_modules(bundle: Bundle) -> dict[str, Bias]:

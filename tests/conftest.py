@@ -15,8 +15,8 @@ from hypothesis import settings
 
 from deploy_bias import RelativePositionBias, RotaryRelativePositionBias
 from deploy_bias.bundle import Bundle
-from export import export_bundle
-from tests.deploy_bias.models import perturb
+from deploy_bias.export import export_bundle
+from tests.espnet.models import perturb
 
 torch.set_num_threads(1)
 # A first call compiles and a busy machine stalls; no property here is about time.

@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from deploy_bias.bundle import MANIFEST, PARITY, Bundle
+from deploy_bias.bundle.manifest import Artifact
 from deploy_bias.cli.console import Debug, out
-from deploy_bias.contract import Artifact
 from deploy_bias.errors import BundleError, SourceError
 
 ASSETS = Path("app/src/main/assets")

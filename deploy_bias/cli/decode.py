@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 
 from deploy_bias.bundle import Bundle
+from deploy_bias.bundle.contract import Precision
 from deploy_bias.cli.console import Debug, Json, out, print_json, stages
-from deploy_bias.contract import Precision
 from deploy_bias.errors import OptionError, SourceError
 from deploy_bias.runtime import Decoder, Joint, load, open_search
 from deploy_bias.runtime.tokens import Tokens

@@ -10,10 +10,11 @@ import typer
 from rich.table import Table
 
 from deploy_bias.bundle import Bundle
+from deploy_bias.bundle.contract import Precision
+from deploy_bias.bundle.manifest import Manifest
 from deploy_bias.cli.audio import read_blocks
 from deploy_bias.cli.console import Debug, Json, errors, names, out, print_json, stages
 from deploy_bias.cli.transcribe import transcribe
-from deploy_bias.contract import Manifest, Precision
 from deploy_bias.errors import BackendError, ContractError, OptionError, SourceError
 from deploy_bias.runtime import open_recognizer
 from deploy_bias.runtime.samples import check_samples

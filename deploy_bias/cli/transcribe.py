@@ -11,10 +11,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from deploy_bias.bundle.contract import Precision
 from deploy_bias.cli.audio import Block, microphone_blocks, read_blocks
 from deploy_bias.cli.console import Debug, Json, errors, out, print_json, quiet, stages
 from deploy_bias.cli.decode import SearchName, search_options
-from deploy_bias.contract import Precision
 from deploy_bias.errors import ContractError, DeployBiasError, OptionError, SourceError
 from deploy_bias.runtime import OfflineRecognizer, Recognition, Recognizer, open_recognizer
 

@@ -12,14 +12,13 @@ print(search.results(nbest=3))
 
 from deploy_bias.runtime.decoder import Decoder, State, Stream
 from deploy_bias.runtime.encoder import Encoder, EncoderStream
-from deploy_bias.runtime.endpoint import EndpointRules
 from deploy_bias.runtime.graph import Graph, load, open_file
 from deploy_bias.runtime.joint import Joint
-from deploy_bias.runtime.offline_recognizer import OfflineRecognizer, OfflineStream
-from deploy_bias.runtime.open_recognizer import open_recognizer
-from deploy_bias.runtime.recognizer import Recognizer
-from deploy_bias.runtime.recognizer_base import Recognition
-from deploy_bias.runtime.recognizer_stream import RecognizerStream
+from deploy_bias.runtime.recognizer import open_recognizer
+from deploy_bias.runtime.recognizer.base import Recognition
+from deploy_bias.runtime.recognizer.endpoint import EndpointRules
+from deploy_bias.runtime.recognizer.offline import OfflineRecognizer, OfflineStream
+from deploy_bias.runtime.recognizer.online import Recognizer, RecognizerStream
 from deploy_bias.runtime.search import Result, Search, open_search
 
 __all__ = [

@@ -8,11 +8,11 @@ from types import TracebackType
 
 import numpy as np
 
-from deploy_bias.contract import DecoderModule, TensorSpec
+from deploy_bias.bundle.contract import DecoderModule, TensorSpec
+from deploy_bias.bundle.window import next_valid
 from deploy_bias.errors import ContractError
 from deploy_bias.runtime.graph import Graph
 from deploy_bias.runtime.windows import Arrays, Windows
-from deploy_bias.window import next_valid
 
 
 class Decoder:

@@ -6,7 +6,7 @@ from types import TracebackType
 
 import numpy as np
 
-from deploy_bias.contract import EncoderModule
+from deploy_bias.bundle.contract import EncoderModule
 from deploy_bias.errors import ContractError
 from deploy_bias.runtime.features import FeatureChunk
 from deploy_bias.runtime.graph import Graph

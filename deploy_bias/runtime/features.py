@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deploy_bias.chunking import Chunking
+from deploy_bias.bundle.chunking import Chunking
 from deploy_bias.errors import ContractError
 
 Frontend = Callable[[np.ndarray], np.ndarray]

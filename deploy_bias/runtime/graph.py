@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from deploy_bias.bundle import Bundle, parse_label
-from deploy_bias.contract import Artifact, DynamicSize, GraphContract, Label, Precision, TensorSpec
+from deploy_bias.bundle import Bundle
+from deploy_bias.bundle.bundle import parse_label
+from deploy_bias.bundle.contract import DynamicSize, GraphContract, Precision, TensorSpec
+from deploy_bias.bundle.manifest import Artifact, Label
 from deploy_bias.errors import BundleError, ContractError
-from deploy_bias.runtime.backends import Session, backends, open_session, require
+from deploy_bias.runtime.backends import BACKENDS, Session, backend, open_session, require
 
 
 class Graph:
@@ -96,12 +98,12 @@ def open_file(path: str | Path) -> Label:
         BackendError: its backend is not installed.
     """
     path = Path(path)
-    for name, backend in backends().items():
-        if path.suffix == backend.SUFFIX:
+    for name in BACKENDS:
+        if path.suffix == backend(name).SUFFIX:
             if not path.is_file():
                 raise BundleError(f"{path}: no such file; expected one that ends in {path.suffix}.")
             return parse_label(open_session(name, path.read_bytes(), str(path)).label, str(path))
-    known = ", ".join(backend.SUFFIX for backend in backends().values())
+    known = ", ".join(backend(name).SUFFIX for name in BACKENDS)
     raise BundleError(f"{path}: expected a bundle folder or a file that ends in {known}.")
 
 

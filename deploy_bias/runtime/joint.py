@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deploy_bias.contract import JointModule
+from deploy_bias.bundle.contract import JointModule
 from deploy_bias.errors import ContractError
 from deploy_bias.runtime.graph import Graph
 

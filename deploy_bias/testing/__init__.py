@@ -14,9 +14,9 @@ from deploy_bias.errors import OptionError
 if TYPE_CHECKING:
     from torch import nn
 
-    from deploy_bias.contract import State
-    from export.flat import Inputs
-    from export.results import CaseResult, GraphResult, Report
+    from deploy_bias.bundle.contract import State
+    from deploy_bias.export.parity.results import CaseResult, GraphResult, Report
+    from deploy_bias.export.testing.flat import Inputs
 
 __all__ = ["ParityError", "assert_export_parity"]
 
@@ -51,7 +51,7 @@ def assert_export_parity(
     The module is copied in eval mode and its shapes are those of the example. It is run on the
     example, on stress inputs made like it (zeros, large, tiny, one-hot, repeated rows, ...: those
     that the module itself does not refuse) and on your own cases. Every output of every step may
-    be off by four times eager float32's own error, see `export.judge`. Needs
+    be off by four times eager float32's own error, see `deploy_bias.export.parity.judge`. Needs
     `pip install 'deploy-bias[export]'`.
 
     Args:
@@ -63,7 +63,8 @@ def assert_export_parity(
             them, one a step.
         steps: of a rollout, if there is state, default 16; each backend carries its own.
         state: the inputs that are carried: each by the output that is its next value, or by a
-            `deploy_bias.contract.State` with update "append" for a window whose last row it is.
+            `deploy_bias.bundle.contract.State` with update "append" for a window whose last row it
+            is.
             Outputs are `output`, or output_0, output_1 of a tuple, or the names of a dict.
         reference: a module or function that takes and gives float64; default `module.double()`.
         ranges: least and greatest number of an integer input; default what the example shows.
@@ -80,13 +81,13 @@ def assert_export_parity(
             changes an input or its own buffers, or draws random numbers in eval mode.
         BackendError: there is no backend of a name.
     """
-    from export.foreign import prove
-    from export.graphs.foreign import ForeignGraph
+    from deploy_bias.export.testing.module_graph import ModuleGraph
+    from deploy_bias.export.testing.prove import prove
 
     try:
         if isinstance(backends, str) or not backends:
             raise OptionError(f"backends: expected some names, as ['onnx'], got {backends!r}.")
-        graph = ForeignGraph(
+        graph = ModuleGraph(
             module,
             example_inputs,
             state=state or {},
@@ -113,7 +114,7 @@ def _tell(report: Report) -> None:
 
 def _not_compared(module: object, error: Exception) -> Report:
     """Return a report of the error that came in place of one, for no one must take it for green."""
-    from export.results import GraphResult, Report
+    from deploy_bias.export.parity.results import GraphResult, Report
 
     problem = f"not compared: {type(error).__name__}: {error}"
     return Report((GraphResult(type(module).__name__, "any", "fp32", "", (), problem=problem),))

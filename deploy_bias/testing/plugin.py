@@ -19,7 +19,7 @@ from deploy_bias.errors import OptionError
 from deploy_bias.files import check_writable, write_whole
 
 if TYPE_CHECKING:
-    from export.results import Report
+    from deploy_bias.export.parity.results import Report
 
 OPTION = "--export-parity"
 MARKER = "export_parity"

@@ -1,16 +1,16 @@
-"""One file a backend, of the same name as in `deploy_bias.runtime.backends`."""
+"""What exports to a backend, one file each, named as in `deploy_bias.runtime.backends`."""
 
 import importlib
-import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
-from deploy_bias.contract import GraphContract, Label, Operators, Precision
+from deploy_bias.bundle.contract import GraphContract, Precision
+from deploy_bias.bundle.manifest import Label, Operators
 from deploy_bias.errors import BackendError
-from export.graphs import Graph
+from deploy_bias.export.graph import ExportGraph
 
 Run = Callable[..., Tensor | Sequence[Tensor]]
 """What takes and gives tensors in the order of a contract."""
@@ -22,7 +22,7 @@ class Exported:
 
     path: str
     data: bytes
-    graphs: tuple[Graph, ...]
+    graphs: tuple[ExportGraph, ...]
     operators: dict[str, Operators]
 
 
@@ -41,12 +41,12 @@ def marked(path: str, precision: Precision) -> str:
 class LabelOf(Protocol):
     """Makes the label for an artifact of the given graphs."""
 
-    def __call__(self, graphs: Sequence[Graph]) -> Label:
+    def __call__(self, graphs: Sequence[ExportGraph]) -> Label:
         """Return the label."""
 
 
-class Backend(Protocol):
-    """What a file of this folder defines."""
+class Exporter(Protocol):
+    """What the file of a backend defines."""
 
     VERSIONS: tuple[str, ...]
     """The packages whose versions decide what is written."""
@@ -58,7 +58,7 @@ class Backend(Protocol):
     """The artifact itself, as the last stage of an export."""
 
     def export(
-        self, graphs: Sequence[Graph], precision: Precision, label: LabelOf
+        self, graphs: Sequence[ExportGraph], precision: Precision, label: LabelOf
     ) -> list[Exported]:
         """Export the graphs, with their label inside, as one or more artifacts.
 
@@ -66,23 +66,25 @@ class Backend(Protocol):
         graph without one is the same in each.
         """
 
-    def stages(self, graph: Graph) -> Iterator[tuple[str, Run]]:
+    def stages(self, graph: ExportGraph) -> Iterator[tuple[str, Run]]:
         """Yield what an export in fp32 makes on its way to the artifact, each ready to run."""
 
 
-def backends() -> dict[str, Backend]:
-    """Return every backend by name."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    return {name: importlib.import_module(f"{__name__}.{name}") for name in names}
+EXPORTERS = {
+    "executorch": "deploy_bias.export.backends.executorch",
+    "onnx": "deploy_bias.export.backends.onnx",
+    "torchscript": "deploy_bias.export.backends.torchscript",
+}
+"""Where the exporter of each backend is; loaded when it is asked for."""
 
 
-def backend(name: str) -> Backend:
-    """Return one backend.
+def exporter(name: str) -> Exporter:
+    """Return the exporter of one backend.
 
     Raises:
         BackendError: there is no backend of that name.
     """
-    known = backends()
-    if name not in known:
-        raise BackendError(f"backend {name!r} is unknown; choose from {', '.join(known)}.")
-    return known[name]
+    if name not in EXPORTERS:
+        raise BackendError(f"backend {name!r} is unknown; choose from {', '.join(EXPORTERS)}.")
+    module: Exporter = importlib.import_module(EXPORTERS[name])
+    return module

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from deploy_bias.contract import Operators, Precision
-from deploy_bias.toeplitz import toeplitz_by_gather
-from export.backends import Exported, LabelOf, Run, marked
-from export.graphs import Graph
+from deploy_bias.bundle.contract import Precision
+from deploy_bias.bundle.manifest import Operators
+from deploy_bias.export.backends import Exported, LabelOf, Run, marked
+from deploy_bias.export.graph import ExportGraph
+from deploy_bias.model.bias.toeplitz import toeplitz_by_gather
 
 VERSIONS = ("torch", "executorch", "torchao")
 DYNAMIC = False
@@ -21,7 +22,7 @@ GROUP = 32
 """Weights that share a scale in int4. XNNPACK has no smaller groups; larger ones err more."""
 
 
-def export(graphs: Sequence[Graph], precision: Precision, label: LabelOf) -> list[Exported]:
+def export(graphs: Sequence[ExportGraph], precision: Precision, label: LabelOf) -> list[Exported]:
     """Export all graphs as model.pte, with the label as a constant method."""
     programs = {
         graph.contract.name: torch.export.export(
@@ -37,7 +38,7 @@ def export(graphs: Sequence[Graph], precision: Precision, label: LabelOf) -> lis
     return [Exported(marked("model.pte", precision), data, tuple(graphs), operators)]
 
 
-def stages(graph: Graph) -> Iterator[tuple[str, Run]]:
+def stages(graph: ExportGraph) -> Iterator[tuple[str, Run]]:
     """Yield the module, what torch.export makes of it, and that in the edge dialect."""
     from executorch.exir import to_edge
 
@@ -99,7 +100,7 @@ def lower(
     )
 
 
-def _config(graphs: Sequence[Graph]) -> Any:
+def _config(graphs: Sequence[ExportGraph]) -> Any:
     """Let the graphs with state read the caller's memory: a copy of the windows costs a third."""
     from executorch.exir import ExecutorchBackendConfig
     from executorch.exir.passes import MemoryPlanningPass

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from deploy_bias.contract import DynamicSize, GraphContract, Operators, Precision
-from deploy_bias.step_normalization import with_native_layer_norms
-from deploy_bias.toeplitz import toeplitz_by_repeat
-from export.backends import Exported, LabelOf, Run, file_name
-from export.graphs import Graph
-from export.onnx_layer_norm import TRANSLATIONS
+from deploy_bias.bundle.contract import DynamicSize, GraphContract, Precision
+from deploy_bias.bundle.manifest import Operators
+from deploy_bias.export.backends import Exported, LabelOf, Run, file_name
+from deploy_bias.export.backends.onnx_layer_norm import TRANSLATIONS
+from deploy_bias.export.graph import ExportGraph
+from deploy_bias.export.steps.normalization import with_native_layer_norms
+from deploy_bias.model.bias.toeplitz import toeplitz_by_repeat
 
 VERSIONS = ("torch", "onnx", "onnxscript", "onnxruntime")
 DYNAMIC = True
@@ -27,12 +28,12 @@ BLOCKS: dict[Precision, tuple[int, int]] = {"int8": (8, 64), "int4": (4, 32)}
 """Bits of a weight, and the weights that share a scale: where larger blocks gain no time."""
 
 
-def export(graphs: Sequence[Graph], precision: Precision, label: LabelOf) -> list[Exported]:
+def export(graphs: Sequence[ExportGraph], precision: Precision, label: LabelOf) -> list[Exported]:
     """Export each graph as NAME.onnx, with its label in metadata_props."""
     return [_export_one(graph, precision, label) for graph in graphs]
 
 
-def stages(graph: Graph) -> Iterator[tuple[str, Run]]:
+def stages(graph: ExportGraph) -> Iterator[tuple[str, Run]]:
     """Yield the module, what torch.export makes of it, and the ONNX that nobody optimised."""
     module = _rewritten(graph)
     yield "eager rewrite", module
@@ -41,11 +42,11 @@ def stages(graph: Graph) -> Iterator[tuple[str, Run]]:
     yield "ONNX unoptimised", _as_it_stands(program.model_proto)
 
 
-def _rewritten(graph: Graph) -> nn.Module:
+def _rewritten(graph: ExportGraph) -> nn.Module:
     return with_native_layer_norms(graph.module(toeplitz_by_repeat))
 
 
-def _program(graph: Graph, module: nn.Module) -> Any:
+def _program(graph: ExportGraph, module: nn.Module) -> Any:
     contract = graph.contract
     return torch.onnx.export(
         module,
@@ -81,7 +82,7 @@ def _as_it_stands(model: Any) -> Run:
     return run
 
 
-def _export_one(graph: Graph, precision: Precision, label: LabelOf) -> Exported:
+def _export_one(graph: ExportGraph, precision: Precision, label: LabelOf) -> Exported:
     import onnxscript.optimizer
 
     contract = graph.contract
@@ -180,7 +181,7 @@ def quantize(model: Any, precision: Precision, layers: int) -> None:
 def _linear_weight(node: Any, weights: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """Return the weight (inputs, outputs) if a node is a linear layer, of a matrix or of more.
 
-    One output is the mean of a normalisation, see `deploy_bias.step_normalization`.
+    One output is the mean of a normalisation, see `deploy_bias.export.steps.normalization`.
     """
     weight = weights.get(node.input[1]) if node.op_type in ("Gemm", "MatMul") else None
     if weight is None or weight.ndim != 2:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from deploy_bias.contract import Operators, Precision
-from deploy_bias.toeplitz import toeplitz
-from export.backends import Exported, LabelOf, Run, file_name
-from export.graphs import Graph
-from export.torchscript_archive import canonical
+from deploy_bias.bundle.contract import Precision
+from deploy_bias.bundle.manifest import Operators
+from deploy_bias.export.backends import Exported, LabelOf, Run, file_name
+from deploy_bias.export.backends.torchscript_archive import canonical
+from deploy_bias.export.graph import ExportGraph
+from deploy_bias.model.bias.toeplitz import toeplitz
 
 VERSIONS = ("torch",)
 DYNAMIC = False
@@ -19,17 +20,17 @@ PRECISIONS: tuple[Precision, ...] = ("fp32",)
 STAGE = "TorchScript"
 
 
-def export(graphs: Sequence[Graph], precision: Precision, label: LabelOf) -> list[Exported]:
+def export(graphs: Sequence[ExportGraph], precision: Precision, label: LabelOf) -> list[Exported]:
     """Export each graph as NAME.pt, with its label as an extra file."""
     return [_export_one(graph, precision, label) for graph in graphs]
 
 
-def stages(graph: Graph) -> Iterator[tuple[str, Run]]:
+def stages(graph: ExportGraph) -> Iterator[tuple[str, Run]]:
     """Yield the module that is traced."""
     yield "eager rewrite", graph.module(toeplitz)
 
 
-def _export_one(graph: Graph, precision: Precision, label: LabelOf) -> Exported:
+def _export_one(graph: ExportGraph, precision: Precision, label: LabelOf) -> Exported:
     contract = graph.contract
     with warnings.catch_warnings():
         # torch deprecates TorchScript in favour of torch.export; both are offered here.

@@ -3,13 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.contract import BiasModule, DynamicSize, GraphContract, TensorSpec
+from deploy_bias.bundle.contract import BiasModule, DynamicSize, GraphContract, TensorSpec
 from deploy_bias.errors import OptionError
-from deploy_bias.positional_bias import RotaryRelativePositionBias
-from export.cases import score_cases
-from export.checkpoint import Bias
-from export.graphs import Call, Graph, Layout, Step, Tensors
-from export.reference import eager_float32, exact_float64
+from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
+from deploy_bias.export.graphs.bias_cases import score_cases
+from deploy_bias.export.sources.bias import Bias
+from deploy_bias.model.bias.positional_bias import RelativePositionBias, RotaryRelativePositionBias
 
 
 class WindowModule(nn.Module):
@@ -65,7 +64,7 @@ class DynamicWindowModule(nn.Module):
         return scores + self.layout(diagonals, query_length, key_length)
 
 
-class BiasGraph(Graph):
+class BiasGraph(ExportGraph):
     """scores + the bias of one block.
 
     Args:
@@ -196,3 +195,37 @@ def describe(bias: Bias, prefix: str) -> BiasModule:
 def _check(option: str, value: int, limit: int, limit_name: str) -> None:
     if not 1 <= value <= limit:
         raise OptionError(f"{option} must be 1 to {limit} ({limit_name}), got {value}.")
+
+
+def eager_float32(bias: Bias, scores: Tensor) -> Tensor:
+    """scores + the eager module's window; (B, Q, K) float32."""
+    with torch.inference_mode():
+        return scores + bias.window(scores.shape[1], scores.shape[2])
+
+
+def exact_float64(bias: Bias, scores: Tensor) -> Tensor:
+    """scores + the bias by its definition; (B, Q, K) float64."""
+    queries, keys = scores.shape[1], scores.shape[2]
+    key = torch.arange(keys)
+    query = key[keys - queries :]
+    with torch.inference_mode():
+        if isinstance(bias, RelativePositionBias):
+            offset = key[None, :] - query[:, None]
+            values = bias.relative_position_bias.double()
+            return scores.double() + values[bias.max_positions - 1 + offset]
+        alpha, beta = bias.alpha.double(), bias.beta.double()
+        return scores.double() + _rotate(alpha, query) @ _rotate(beta, key).T
+
+
+def _rotate(vector: Tensor, position: Tensor) -> Tensor:
+    half = vector.shape[-1] // 2
+    frequency = torch.exp(-torch.log(torch.tensor(1e4).double()) / half * torch.arange(half))
+    angle = position[:, None].double() * frequency
+    first, second = vector[:, :half], vector[:, half:]
+    return torch.cat(
+        [
+            first * angle.cos() - second * angle.sin(),
+            second * angle.cos() + first * angle.sin(),
+        ],
+        dim=-1,
+    )

@@ -5,13 +5,13 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.contract import DecoderModule, GraphContract, State, TensorSpec
-from deploy_bias.decoder import MEGADecoder
-from deploy_bias.decoder_step import DecoderStep
-from deploy_bias.feed_forward import NormalizedPositionwiseFeedForward
-from deploy_bias.mega import MEGA
-from deploy_bias.window import first_valid
-from export.graphs import Call, Graph, Layout, Step, Tensors
+from deploy_bias.bundle.contract import DecoderModule, GraphContract, State, TensorSpec
+from deploy_bias.bundle.window import first_valid
+from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
+from deploy_bias.export.steps.mega_decoder import DecoderStep
+from deploy_bias.model.decoder.feed_forward import NormalizedPositionwiseFeedForward
+from deploy_bias.model.decoder.mega import MEGA
+from deploy_bias.model.decoder.mega_decoder import MEGADecoder
 
 SEED = 22
 
@@ -34,7 +34,7 @@ class FlatDecoderStep(nn.Module):
         return outputs
 
 
-class DecoderGraph(Graph):
+class DecoderGraph(ExportGraph):
     """One step of a decoder for a batch of hypotheses.
 
     Args:

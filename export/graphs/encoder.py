@@ -5,11 +5,11 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.contract import EncoderModule, GraphContract, State, TensorSpec
-from deploy_bias.encoder import Encoder
-from deploy_bias.encoder.step import EncoderStep
-from export.graphs import Call, Graph, Layout, Step, Tensors
-from export.rounding import rounded
+from deploy_bias.bundle.contract import EncoderModule, GraphContract, State, TensorSpec
+from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
+from deploy_bias.export.numerics.rounding import rounded
+from deploy_bias.export.steps.encoder import EncoderStep
+from deploy_bias.model.encoder import Encoder
 
 SEED = 24
 RUBBISH = 100.0
@@ -31,7 +31,7 @@ class FlatEncoderStep(nn.Module):
         return (encoder_out, *rows)
 
 
-class EncoderGraph(Graph):
+class EncoderGraph(ExportGraph):
     """One chunk of an encoder.
 
     Args:

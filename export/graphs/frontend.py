@@ -5,15 +5,16 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.chunking import Chunking
-from deploy_bias.contract import FrontendModule, GraphContract, TensorSpec
-from deploy_bias.frontend import DefaultFrontend, FrontendStep, GlobalMVN
-from export.graphs import Call, Graph, Layout, Step, Tensors
+from deploy_bias.bundle.chunking import Chunking
+from deploy_bias.bundle.contract import FrontendModule, GraphContract, TensorSpec
+from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
+from deploy_bias.export.steps.frontend import FrontendStep
+from deploy_bias.model.frontend import DefaultFrontend, GlobalMVN
 
 SEED = 23
 
 
-class FrontendGraph(Graph):
+class FrontendGraph(ExportGraph):
     """The features of as many frames as a chunk can have new.
 
     Args:

@@ -5,16 +5,16 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.contract import GraphContract, JointModule, TensorSpec
-from deploy_bias.joint import JointNetwork
-from export.graphs import Call, Graph, Layout, Step, Tensors
-from export.rounding import rounded
+from deploy_bias.bundle.contract import GraphContract, JointModule, TensorSpec
+from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
+from deploy_bias.export.numerics.rounding import rounded
+from deploy_bias.model.joint import JointNetwork
 
 SEED = 21
 SCALES = {"normal": 1.0, "zeros": 0.0, "large": 10.0, "tiny": 1e-20}
 
 
-class JointGraph(Graph):
+class JointGraph(ExportGraph):
     """The joint network for a batch of hypotheses.
 
     Args:

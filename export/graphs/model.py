@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from deploy_bias.chunking import Chunking
-from deploy_bias.contract import (
+from deploy_bias.bundle.chunking import Chunking
+from deploy_bias.bundle.contract import (
     BiasModule,
     DecoderModule,
     EncoderModule,
@@ -15,22 +15,21 @@ from deploy_bias.contract import (
     JointModule,
 )
 from deploy_bias.errors import OptionError, SourceError
-from deploy_bias.frontend import UtteranceMVN
-from export.checkpoint import Source, build_bias_module
-from export.graphs import Graph
-from export.graphs.bias import BiasGraph, bias_graphs
-from export.graphs.decoder import DecoderGraph, decoder_graph
-from export.graphs.encoder import EncoderGraph, encoder_graph, encoder_module
-from export.graphs.frontend import FrontendGraph, chunking_of, frontend_graph
-from export.graphs.joint import JointGraph, joint_graph
-from export.graphs.offline import (
+from deploy_bias.export.graph import ExportGraph
+from deploy_bias.export.graphs.bias import BiasGraph, bias_graphs
+from deploy_bias.export.graphs.decoder import DecoderGraph, decoder_graph
+from deploy_bias.export.graphs.encoder import EncoderGraph, encoder_graph, encoder_module
+from deploy_bias.export.graphs.frontend import FrontendGraph, chunking_of, frontend_graph
+from deploy_bias.export.graphs.joint import JointGraph, joint_graph
+from deploy_bias.export.graphs.offline import (
     OfflineGraph,
     WholeEncoder,
     WholeFrontend,
     offline_encoder_graph,
     offline_frontend_graph,
 )
-from export.speech import (
+from deploy_bias.export.sources.bias import Source, build_bias_module
+from deploy_bias.export.sources.speech import (
     ENCODER,
     FRONTEND,
     Speech,
@@ -38,7 +37,8 @@ from export.speech import (
     build_frontend,
     build_normalize,
 )
-from export.transducer import DECODER, JOINT, build_decoder, build_joint
+from deploy_bias.export.sources.transducer import DECODER, JOINT, build_decoder, build_joint
+from deploy_bias.model.frontend import UtteranceMVN
 
 
 def model_graphs(
@@ -53,7 +53,7 @@ def model_graphs(
     left_context: int,
     streams: bool,
     dynamic: bool,
-) -> list[Graph]:
+) -> list[ExportGraph]:
     """Return the graphs of a model: each bias, and of a transducer all from samples to labels.
 
     Args:
@@ -63,7 +63,7 @@ def model_graphs(
         context: the rows of the decoder's windows; default 256 or as many as it has positions
             for, whichever is less.
         batch: hypotheses a call.
-        start: "espnet" or "clean", see `deploy_bias.window`.
+        start: "espnet" or "clean", see `deploy_bias.bundle.window`.
         chunk_ms: ESPnet's decoding_window, the milliseconds of audio that are encoded at once.
         left_context: encoder frames before a chunk that the encoder sees.
         streams: whether the frontend and the encoder are to stream.
@@ -72,7 +72,7 @@ def model_graphs(
     Raises:
         OptionError: an option is outside what the model supports.
     """
-    graphs: list[Graph] = [
+    graphs: list[ExportGraph] = [
         *bias_graphs(source.modules, query_length, key_length, batch, dynamic=dynamic)
     ]
     transducer = source.transducer
@@ -100,7 +100,7 @@ def model_graphs(
         start=start,  # type: ignore[arg-type]
     )
     joint = JointModule(type="JointNetwork", weights=JOINT, options=transducer.joint_options)
-    speech: list[Graph] = []
+    speech: list[ExportGraph] = []
     if source.speech is not None and streams:
         speech = _speech_graphs(source.speech, chunk_ms, left_context)
     return [
@@ -111,7 +111,7 @@ def model_graphs(
     ]
 
 
-def _speech_graphs(speech: Speech, chunk_ms: int, left_context: int) -> list[Graph]:
+def _speech_graphs(speech: Speech, chunk_ms: int, left_context: int) -> list[ExportGraph]:
     """Return the graphs that stream."""
     if left_context < 1:
         raise OptionError(f"--left-context must be at least 1, got {left_context}.")
@@ -132,7 +132,7 @@ def _speech_graphs(speech: Speech, chunk_ms: int, left_context: int) -> list[Gra
         ) from error
 
 
-def offline_graphs(source: Source, chunk_ms: int, left_context: int) -> list[Graph]:
+def offline_graphs(source: Source, chunk_ms: int, left_context: int) -> list[ExportGraph]:
     """Return the graphs for whole utterances.
 
     Args:
@@ -174,7 +174,7 @@ def _speech_modules(
     return module, encoder
 
 
-def bundle_graph(contract: GraphContract, weights: Mapping[str, Tensor], where: str) -> Graph:
+def bundle_graph(contract: GraphContract, weights: Mapping[str, Tensor], where: str) -> ExportGraph:
     """Build the graph of a contract again, from the weights of a bundle.
 
     Raises:
@@ -197,7 +197,7 @@ def _speech_graph(
     module: FrontendModule | EncoderModule,
     weights: Mapping[str, Tensor],
     where: str,
-) -> Graph:
+) -> ExportGraph:
     if isinstance(module, EncoderModule):
         encoder = build_encoder_of(module.options, weights, where)
         if contract.kind == "offline_encoder":

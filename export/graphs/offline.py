@@ -5,17 +5,17 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.contract import (
+from deploy_bias.bundle.contract import (
     DynamicSize,
     EncoderModule,
     FrontendModule,
     GraphContract,
     TensorSpec,
 )
-from deploy_bias.encoder import Encoder
-from deploy_bias.frontend import DefaultFrontend
-from export.graphs import Call, Graph, Layout, Step, Tensors
-from export.speech import Normalize
+from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
+from deploy_bias.export.sources.speech import Normalize
+from deploy_bias.model.encoder import Encoder
+from deploy_bias.model.frontend import DefaultFrontend
 
 SEED = 25
 MOST_SECONDS = 120
@@ -49,7 +49,7 @@ class WholeEncoder(nn.Module):
         return encoder_out
 
 
-class OfflineGraph(Graph):
+class OfflineGraph(ExportGraph):
     """A module of one input and one output, each with a dynamic length along its axis 1.
 
     Args:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Protocol
 
 from deploy_bias.errors import OptionError
+from deploy_bias.export.parity.results import Report
+from deploy_bias.export.reports import html, json, junit, markdown
+from deploy_bias.export.reports.baseline import Growth
 from deploy_bias.files import check_writable, write_whole
-from export.baseline import Growth
-from export.reports import html, json, junit, markdown
-from export.results import Report
 
 
 class Format(Protocol):
@@ -45,7 +45,7 @@ def write_reports(
         paths: see `check_paths`.
         title: names what was verified.
         report: what was found.
-        growths: what is past a baseline, see `export.baseline`.
+        growths: what is past a baseline, see `deploy_bias.export.reports.baseline`.
     """
     for path in paths:
         write_whole(path, FORMATS[path.suffix].render(title, report, growths))

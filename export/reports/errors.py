@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from export.results import CaseResult, GraphResult
+from deploy_bias.export.parity.results import CaseResult, GraphResult
 
 COLUMNS = 3
 FLOOR, CEILING = 1e-2, 1e2

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from importlib.resources import files
 
-from export.baseline import ALLOWED, Growth
-from export.reports.errors import error_figure
-from export.results import GraphResult, Report
+from deploy_bias.export.parity.results import GraphResult, Report
+from deploy_bias.export.reports.baseline import ALLOWED, Growth
+from deploy_bias.export.reports.errors import error_figure
 
 
 def render(title: str, report: Report, growths: Sequence[Growth]) -> str:

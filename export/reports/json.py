@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from export.baseline import Growth
-from export.results import Report
+from deploy_bias.export.parity.results import Report
+from deploy_bias.export.reports.baseline import Growth
 
 
 def render(title: str, report: Report, growths: Sequence[Growth]) -> str:

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from export.baseline import ALLOWED, Growth
-from export.results import GraphResult, Report
+from deploy_bias.export.parity.results import GraphResult, Report
+from deploy_bias.export.reports.baseline import ALLOWED, Growth
 
 ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 """What XML cannot hold, and an error of a runtime can."""

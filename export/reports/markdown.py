@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from export.baseline import ALLOWED, Growth
-from export.results import CaseResult, GraphResult, Report, Smallest
+from deploy_bias.export.parity.results import CaseResult, GraphResult, Report, Smallest
+from deploy_bias.export.reports.baseline import ALLOWED, Growth
 
 
 def render(title: str, report: Report, growths: Sequence[Growth]) -> str:

@@ -1,7 +1,8 @@
 """Test data for runtimes that we did not write: single calls, with what must come out.
 
 A data set is one call of a graph: its inputs with the state among them, the outputs by float64
-rounded to float32, and how far off each output may be, which is the budget of `export.judge`: four
+rounded to float32, and how far off each output may be, which is the budget of
+`deploy_bias.export.parity.judge`: four
 times eager float32's own error, the worst over all cases. They are taken from the cases that a
 bundle holds as test vectors; of a graph with state from its longest rollout, with the state as
 eager float32 carried it there. Stress is left to `verify`: test runners know one tolerance a graph.
@@ -18,15 +19,15 @@ from pathlib import Path
 import torch
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.contract import GraphContract
+from deploy_bias.bundle.contract import GraphContract
 from deploy_bias.errors import BackendError, BundleError
-from export.graphs import Graph, Step, Tensors
-from export.graphs.model import bundle_graph
-from export.judge import BUDGET, Truth
-from export.parity import one_thread
-from export.proof import Proof
-from export.run import Outputs, run_case
-from export.testdata import executorch, onnx
+from deploy_bias.export.graph import ExportGraph, Step, Tensors
+from deploy_bias.export.graphs.model import bundle_graph
+from deploy_bias.export.parity.gate import one_thread
+from deploy_bias.export.parity.judge import BUDGET, Truth
+from deploy_bias.export.parity.proof import Proof
+from deploy_bias.export.rollout import Outputs, run_case
+from deploy_bias.export.testdata import executorch, onnx
 
 INDEX = "test_data.json"
 FORMATS = {"executorch": executorch, "onnx": onnx}
@@ -116,7 +117,7 @@ def write_test_data(
     return list(index)
 
 
-def data_sets(graph: Graph) -> list[DataSet]:
+def data_sets(graph: ExportGraph) -> list[DataSet]:
     """Return the data sets of a graph."""
     proof = Proof(graph)
     nearby = graph.nearby()
@@ -151,7 +152,7 @@ def data_sets(graph: Graph) -> list[DataSet]:
     return found
 
 
-def _calls(graph: Graph, steps: Sequence[Step]) -> list[tuple[int, Outputs]]:
+def _calls(graph: ExportGraph, steps: Sequence[Step]) -> list[tuple[int, Outputs]]:
     """Return some steps of a case, by number, with the inputs and the state of eager float32."""
     chosen = {round(i * (len(steps) - 1) / (STEPS - 1)) for i in range(STEPS)}
     eager = graph.eager(torch.float32)

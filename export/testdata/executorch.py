@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from deploy_bias.contract import Artifact
+from deploy_bias.bundle.manifest import Artifact
 
 if TYPE_CHECKING:
-    from export.testdata import DataSet
+    from deploy_bias.export.testdata import DataSet
 
 
 def write(

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from deploy_bias.contract import Artifact, TensorSpec
-from export.run import Outputs
+from deploy_bias.bundle.contract import TensorSpec
+from deploy_bias.bundle.manifest import Artifact
+from deploy_bias.export.rollout import Outputs
 
 if TYPE_CHECKING:
-    from export.testdata import DataSet
+    from deploy_bias.export.testdata import DataSet
 
 
 def write(

@@ -3,7 +3,8 @@
 The same cases run here and under qemu, each side carrying its own state; every output and next
 state of every step is compared. Graphs that only move and add data must be equal to the bit, others
 in float32 to 1e-5 of the largest value. Quantised graphs round what they are fed, so a last bit can
-become a step of the quantisation: they must prefer the same labels, as in `export.agreement`.
+become a step of the quantisation: they must prefer the same labels, as in
+`deploy_bias.export.parity.agreement`.
 
 It is Arm64 Linux with glibc under qemu: a phone's instruction set and NEON kernels, but not a
 phone.
@@ -23,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy_bias.bundle import Bundle
-from export.agreement import REQUIRED
+from deploy_bias.export.parity.agreement import REQUIRED
 from tests.arm64.plan import make_plan
 
 NEAR = 1e-5

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.contract import EncoderModule, GraphContract, TensorSpec
-from export.graphs import Step, Tensors
-from export.parity import stored_cases
-from export.rollouts import RECORDED, SYNTHETIC
-from export.run import run_case
+from deploy_bias.bundle.contract import EncoderModule, GraphContract, TensorSpec
+from deploy_bias.export.graph import Step, Tensors
+from deploy_bias.export.parity.vectors import stored_cases
+from deploy_bias.export.rollout import run_case
+from deploy_bias.export.sources.frames import RECORDED, SYNTHETIC
 
 BACKENDS = ("onnx", "executorch")
 LONG, PAIRS = 1000, 500

@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-import export.bundle
+import deploy_bias.export.bundle as export_bundle_module
 from deploy_bias import RelativePositionBias
 from deploy_bias.bundle import Bundle
 from deploy_bias.errors import BackendError, BundleError, OptionError, SourceError
+from deploy_bias.export import Mismatch, export_bundle
 from deploy_bias.runtime import load, open_file
-from export import Mismatch, export_bundle
 
 FILES = {
     "bias.onnx",
@@ -93,7 +93,9 @@ class TestWhatIsWritten:
                 assert b"toeplitz.py" not in archive.read(name), name
 
     def test_the_same_bytes_every_time(self, digits_bundle, digits, tmp_path):
-        code = f"from export import export_bundle; export_bundle({str(digits)!r}, 'again')"
+        code = (
+            f"from deploy_bias.export import export_bundle; export_bundle({str(digits)!r}, 'again')"
+        )
         env = {**os.environ, "PYTHONHASHSEED": "77"}
         subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=True)
         assert contents(tmp_path / "again") == contents(digits_bundle.folder)
@@ -239,7 +241,7 @@ class TestAllOrNothing:
         def fail(*args, **kwargs):
             raise OSError("disk full")
 
-        monkeypatch.setattr(export.bundle, failing, fail)
+        monkeypatch.setattr(export_bundle_module, failing, fail)
         with pytest.raises(OSError, match="disk full"):
             export_bundle(RelativePositionBias(5), tmp_path / "b", backends_wanted=["onnx"])
         assert contents(tmp_path / "b") == old

@@ -5,13 +5,17 @@ from functools import partial
 import numpy as np
 import pytest
 
+from deploy_bias.export import export_bundle
 from deploy_bias.runtime import OfflineRecognizer, Recognizer
-from export import export_bundle
-from tests.deploy_bias.encoder.models import CAUSAL, SMALL
-from tests.deploy_bias.experiments import write_experiment
-from tests.deploy_bias.runtime.test_recognizer import decode_all, encoder_frames, espnet_greedy
-from tests.deploy_bias.runtime.test_search import espnet_search
-from tests.deploy_bias.speech import RATE, Espnet, samples_of
+from tests.deploy_bias.runtime.recognizer.test_online import (
+    decode_all,
+    encoder_frames,
+    espnet_greedy,
+)
+from tests.deploy_bias.runtime.search.test_search import espnet_search
+from tests.espnet.encoders import CAUSAL, SMALL
+from tests.espnet.experiments import write_experiment
+from tests.espnet.speech import RATE, Espnet, samples_of
 
 BODY = [
     {"block_type": "conv1d", "output_size": 16, "kernel_size": 3},

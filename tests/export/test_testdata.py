@@ -20,9 +20,9 @@ from onnx.backend.test.runner import Runner
 from onnx.reference import ReferenceEvaluator
 
 from deploy_bias.errors import BackendError, BundleError
+from deploy_bias.export import export_bundle
+from deploy_bias.export.testdata import INDEX, write_test_data
 from deploy_bias.runtime import load
-from export import export_bundle
-from export.testdata import INDEX, write_test_data
 
 NODE = Path(__file__).parent / "node"
 MODELS = ("frontend", "encoder", "bias", "decoder", "joiner")

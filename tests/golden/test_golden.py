@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from deploy_bias import RelativePositionBias, RotaryRelativePositionBias
-from export.cases import recorded_scores
+from deploy_bias.export.graphs.bias_cases import recorded_scores
 from tests.golden import record
 
 HERE = Path(__file__).parent

@@ -1,7 +1,6 @@
-"""One file a backend; its name is the backend's name, here and in `export.backends`."""
+"""What runs an artifact, one file a backend."""
 
 import importlib
-import pkgutil
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -32,10 +31,24 @@ class Backend(Protocol):
         """Load an artifact. Any error is taken for a corrupt file."""
 
 
-def backends() -> dict[str, Backend]:
-    """Return every backend by name."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    return {name: importlib.import_module(f"{__name__}.{name}") for name in names}
+BACKENDS = {
+    "executorch": "deploy_bias.runtime.backends.executorch",
+    "onnx": "deploy_bias.runtime.backends.onnx",
+    "torchscript": "deploy_bias.runtime.backends.torchscript",
+}
+"""Where each backend is; loaded when it is asked for."""
+
+
+def backend(name: str) -> Backend:
+    """Return one backend.
+
+    Raises:
+        BackendError: there is no backend of that name.
+    """
+    if name not in BACKENDS:
+        raise BackendError(f"backend {name!r} is unknown; choose from {', '.join(BACKENDS)}.")
+    module: Backend = importlib.import_module(BACKENDS[name])
+    return module
 
 
 def missing_package(name: str) -> str | None:
@@ -44,10 +57,7 @@ def missing_package(name: str) -> str | None:
     Raises:
         BackendError: there is no backend of that name.
     """
-    known = backends()
-    if name not in known:
-        raise BackendError(f"backend {name!r} is unknown; choose from {', '.join(known)}.")
-    package = known[name].PACKAGE
+    package = backend(name).PACKAGE
     try:
         importlib.import_module(package)
     except ImportError:
@@ -73,9 +83,9 @@ def open_session(name: str, data: bytes, where: str) -> Session:
         BundleError: the backend refuses the file.
     """
     require(name)
-    package = backends()[name].PACKAGE
+    package = backend(name).PACKAGE
     try:
-        return backends()[name].open_session(data)
+        return backend(name).open_session(data)
     except Exception as error:  # each runtime has exceptions of its own for a corrupt file
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise BundleError(

@@ -9,10 +9,10 @@ import inspect
 from deploy_bias.errors import OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
-from deploy_bias.runtime.search.base import Result, Search
 from deploy_bias.runtime.search.default import DefaultSearch
 from deploy_bias.runtime.search.greedy import GreedySearch
 from deploy_bias.runtime.search.maes import MaesSearch
+from deploy_bias.runtime.search.search import Result, Search
 
 SEARCHES: dict[str, type[Search]] = {
     "greedy": GreedySearch,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deploy_bias.runtime.search.base import BLANK, Hypothesis, Search
+from deploy_bias.runtime.search.search import BLANK, Hypothesis, Search
 
 MOST_LABELS = 10
 """Labels at one frame at most, as elsewhere in the field: a bad model may never say blank."""

@@ -7,8 +7,8 @@ import numpy as np
 from deploy_bias.errors import OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
-from deploy_bias.runtime.search.base import BLANK, Hypothesis, check_whole
-from deploy_bias.runtime.search.default import BeamSearch, top
+from deploy_bias.runtime.search.beam import BeamSearch, by_score, top
+from deploy_bias.runtime.search.search import BLANK, Hypothesis, check_whole
 
 
 class MaesSearch(BeamSearch):
@@ -80,7 +80,7 @@ class MaesSearch(BeamSearch):
         if staying:
             blanks = self._log_probs(frame, staying)[:, BLANK]
             leaving += [h.blank(float(p)) for h, p in zip(staying, blanks, strict=True)]
-        return sorted(_recombined(leaving), key=_score, reverse=True)[: self._beam_size]
+        return sorted(_recombined(leaving), key=by_score, reverse=True)[: self._beam_size]
 
 
 def _recombined(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
@@ -93,7 +93,3 @@ def _recombined(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
         else:
             found[labels] = hypothesis
     return list(found.values())
-
-
-def _score(hypothesis: Hypothesis) -> float:
-    return hypothesis.score

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from deploy_bias import RelativePositionBias, cli
-from export import Mismatch, Report, export_bundle
-from export.results import GraphResult
+from deploy_bias.export import Mismatch, Report, export_bundle
+from deploy_bias.export.parity.results import GraphResult
 
 COMMAND = str(Path(sys.executable).with_name("deploy-bias"))
 
@@ -174,7 +174,7 @@ def test_an_export_that_does_not_match_is_exit_status_1(run, digits, tmp_path, m
             Report((GraphResult("bias", "onnx", "fp32", "bias.onnx", (), problem="wrong"),))
         )
 
-    monkeypatch.setattr("deploy_bias.cli.heavy.export_bundle", mismatch)
+    monkeypatch.setattr("deploy_bias.export.cli.heavy.export_bundle", mismatch)
     status, _, err = run("export", digits, "-o", tmp_path / "b")
     assert status == 1
     assert err.endswith("error: bias on onnx, fp32: wrong\n")

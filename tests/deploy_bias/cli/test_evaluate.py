@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.deploy_bias.frontends import DIGITS
-from tests.deploy_bias.speech import NAMES, samples_of
+from tests.espnet.frontends import DIGITS
+from tests.espnet.speech import NAMES, samples_of
 
 MANIFEST = DIGITS / "wavs" / "TRANSCRIPTS.tsv"
 

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 import soxr
 
-from tests.deploy_bias.frontends import DIGITS
-from tests.deploy_bias.speech import RATE, samples_of
+from tests.espnet.frontends import DIGITS
+from tests.espnet.speech import RATE, samples_of
 
 WAVS = DIGITS / "wavs"
 PROMPT = samples_of("prompts_0")

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from deploy_bias.errors import ContractError
+from deploy_bias.export import export_bundle
 from deploy_bias.runtime import Decoder, load
-from export import export_bundle
-from tests.deploy_bias import models
+from tests.espnet import models
 
 BACKENDS = ("onnx", "executorch", "torchscript")
 

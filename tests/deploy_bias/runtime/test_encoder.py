@@ -13,7 +13,7 @@ from deploy_bias.errors import ContractError
 from deploy_bias.runtime import Encoder, load
 from deploy_bias.runtime.encoder import _Window
 from deploy_bias.runtime.features import FeatureChunk
-from tests.deploy_bias.speech import NAMES, encoder_chunks, samples_of
+from tests.espnet.speech import NAMES, encoder_chunks, samples_of
 
 BACKENDS = ("onnx", "executorch", "torchscript")
 

@@ -11,11 +11,13 @@ from espnet2.asr_transducer.frontend.online_audio_processor import OnlineAudioPr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy_bias.chunking import Chunking
+from deploy_bias.bundle.chunking import Chunking
 from deploy_bias.errors import ContractError
-from deploy_bias.frontend import DefaultFrontend, FrontendStep
+from deploy_bias.export.steps.frontend import FrontendStep
+from deploy_bias.model.frontend import DefaultFrontend
 from deploy_bias.runtime.features import FeatureStream
-from tests.deploy_bias.frontends import (
+from tests.deploy_bias.bundle.test_chunking import chunkings
+from tests.espnet.frontends import (
     WAVS,
     EspnetFrontend,
     digits,
@@ -24,8 +26,7 @@ from tests.deploy_bias.frontends import (
     recording,
     recordings,
 )
-from tests.deploy_bias.models import largest
-from tests.deploy_bias.test_chunking import chunkings
+from tests.espnet.models import largest
 
 RATE = 8000
 # n_fft is an even multiple of hop_length: there ESPnet's chunks are right.
@@ -303,6 +304,6 @@ def test_samples_of_another_kind(samples):
 def test_needs_no_torch():
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "import deploy_bias.runtime.features, deploy_bias.chunking"
+        "import deploy_bias.runtime.features, deploy_bias.bundle.chunking"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

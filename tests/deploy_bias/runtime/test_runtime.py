@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from deploy_bias.errors import BackendError, ContractError
+from deploy_bias.export.plot import bias_modules
 from deploy_bias.runtime import load
-from export.plot import bias_modules
 
 BACKENDS = ["onnx", "executorch", "torchscript"]
 

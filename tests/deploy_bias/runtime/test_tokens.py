@@ -8,7 +8,7 @@ import pytest
 import sentencepiece
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.contract import File
+from deploy_bias.bundle.manifest import File
 from deploy_bias.errors import BundleError
 from deploy_bias.runtime.tokens import Tokens
 

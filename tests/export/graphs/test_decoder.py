@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-import export.graphs.decoder as decoder_graphs
+import deploy_bias.export.graphs.decoder as decoder_graphs
 from deploy_bias.bundle import Bundle
-from deploy_bias.decoder_step import DecoderStep
-from export import export_bundle, read_source, verify
-from export.graphs.decoder import decoder_graph
-from export.graphs.model import model_graphs
-from export.run import run_case
-from tests.deploy_bias.models import espnet_rollout
+from deploy_bias.export import export_bundle, read_source, verify
+from deploy_bias.export.graphs.decoder import decoder_graph
+from deploy_bias.export.graphs.model import model_graphs
+from deploy_bias.export.rollout import run_case
+from deploy_bias.export.steps.mega_decoder import DecoderStep
+from tests.espnet.models import espnet_rollout
 
 
 class Passed:
@@ -84,7 +84,7 @@ class WeightOffByAPercent(Faulty):
 def test_a_faulty_step(experiment, tmp_path, monkeypatch, fault):
     folder, _ = experiment()
     monkeypatch.setattr(decoder_graphs, "DecoderStep", fault)
-    monkeypatch.setattr("export.bundle.verify", lambda *a, **k: Passed())
+    monkeypatch.setattr("deploy_bias.export.bundle.verify", lambda *a, **k: Passed())
     export_bundle(folder, tmp_path / "b", backends_wanted=["torchscript"])
     report = verify(Bundle(tmp_path / "b"))
     failed = {r.graph for r in report.results if not r.passed}

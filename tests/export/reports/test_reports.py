@@ -12,12 +12,18 @@ from junitparser import Error, Failure, JUnitXml
 from deploy_bias import RelativePositionBias
 from deploy_bias.bundle import Bundle
 from deploy_bias.errors import OptionError
-from export import export_bundle, verify
-from export.agreement import Agreement
-from export.backends import onnx as onnx_exporter
-from export.baseline import Growth
-from export.reports import FORMATS, check_paths, write_reports
-from export.results import CaseResult, GraphResult, Report, Smallest, StageResult
+from deploy_bias.export import export_bundle, verify
+from deploy_bias.export.backends import onnx as onnx_exporter
+from deploy_bias.export.parity.results import (
+    Agreement,
+    CaseResult,
+    GraphResult,
+    Report,
+    Smallest,
+    StageResult,
+)
+from deploy_bias.export.reports import FORMATS, check_paths, write_reports
+from deploy_bias.export.reports.baseline import Growth
 
 WORST = {"step": 1, "index": [0, 3], "got": "1.5", "eager": "1.0", "float64": "1.01"}
 STAGES = (
@@ -77,7 +83,7 @@ def faulty(tmp_path_factory) -> Report:
         patch.setattr(
             onnx_exporter, "toeplitz_by_repeat", lambda d, q, k: layout(d, q, k).roll(1, 1)
         )
-        patch.setattr("export.bundle.verify", lambda *args, **options: PASSED)
+        patch.setattr("deploy_bias.export.bundle.verify", lambda *args, **options: PASSED)
         export_bundle(RelativePositionBias(12), folder, backends_wanted=["onnx", "torchscript"])
     return verify(Bundle(folder), attribute=True)
 

@@ -22,8 +22,8 @@ from safetensors.numpy import save_file
 from deploy_bias.bundle import Bundle
 from deploy_bias.cli.android import write_assets
 from deploy_bias.errors import DeployBiasError
+from deploy_bias.export import export_bundle
 from deploy_bias.runtime import Decoder, Recognizer, load
-from export import export_bundle
 
 DIGITS = Path(str(files("deploy_bias"))) / "data/digits"
 STEPS = 400

@@ -1,0 +1,1 @@
+"""ESPnet's modules, eager: its options, names and state_dict."""

@@ -1,0 +1,43 @@
+"""The recogniser that fits a bundle. No torch here."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from deploy_bias.bundle import Bundle
+from deploy_bias.bundle.contract import Precision
+from deploy_bias.runtime.backends import require
+from deploy_bias.runtime.recognizer.offline import OfflineRecognizer
+from deploy_bias.runtime.recognizer.online import Recognizer
+
+
+def open_recognizer(
+    bundle: str | Path | Bundle,
+    backend: str = "onnx",
+    search: str = "greedy",
+    *,
+    precision: Precision = "fp32",
+    lead_in: float = 0.0,
+    **search_options: float,
+) -> Recognizer | OfflineRecognizer:
+    """Open an `OfflineRecognizer` if a bundle has its graphs for the backend, else a `Recognizer`.
+
+    Args:
+        bundle: the folder, or one that is open already.
+        backend: see `Recognizer`, as all that follows.
+        search: name.
+        precision: of the graphs.
+        lead_in: seconds of silence before the first sample.
+        search_options: of the search, such as beam_size.
+
+    Raises:
+        BundleError, BackendError, OptionError: as `Recognizer`.
+    """
+    require(backend)
+    bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
+    there = {
+        graph.name for artifact in bundle.artifacts(backend, precision) for graph in artifact.graphs
+    }
+    kind: Callable[..., Recognizer | OfflineRecognizer] = (
+        OfflineRecognizer if there.issuperset(OfflineRecognizer.GRAPHS) else Recognizer
+    )
+    return kind(bundle, backend, search, precision=precision, lead_in=lead_in, **search_options)

@@ -1,0 +1,257 @@
+"""What recognisers of streams and of whole utterances share. No torch here."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar
+
+import numpy as np
+
+from deploy_bias.bundle import Bundle
+from deploy_bias.bundle.contract import EncoderModule, FrontendModule, Precision
+from deploy_bias.errors import BundleError, ContractError, OptionError
+from deploy_bias.runtime.decoder import Decoder
+from deploy_bias.runtime.graph import load
+from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.samples import SampleStream
+from deploy_bias.runtime.search import Result, Search, open_search
+from deploy_bias.runtime.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What was recognised of an utterance so far.
+
+    text, tokens, labels: the same, three times; labels without blanks.
+    timestamps: of each token, seconds from `start_time`: the middle of what the encoder frame
+        sees that the token came at.
+    start_time: where the utterance begins, seconds from the first sample of the stream.
+    score: natural log-probability of the path.
+    is_final: the input is over and nothing is left to decode.
+    """
+
+    text: str
+    tokens: tuple[str, ...]
+    timestamps: tuple[float, ...]
+    labels: tuple[int, ...]
+    start_time: float
+    score: float
+    is_final: bool
+
+
+class BaseRecognizer(ABC):
+    """A bundle and a search; see `Recognizer` and `OfflineRecognizer` for the arguments.
+
+    Attributes:
+        sample_rate: of the model, Hz. Other rates are resampled, by soxr.
+    """
+
+    GRAPHS: ClassVar[tuple[str, str]]
+    """The frontend and the encoder."""
+    WAY_OUT: ClassVar[str]
+    """What helps where a bundle has not got them."""
+
+    def __init__(
+        self,
+        bundle: str | Path | Bundle,
+        backend: str = "onnx",
+        search: str = "greedy",
+        *,
+        precision: Precision = "fp32",
+        lead_in: float = 0.0,
+        **search_options: float,
+    ) -> None:
+        if not 0 <= lead_in < 60:
+            raise OptionError(f"lead_in must be 0 to 60 seconds, got {lead_in}.")
+        bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
+        graphs = load(bundle, backend, precision)
+        missing = [name for name in (*self.GRAPHS, "decoder", "joint") if name not in graphs]
+        if missing:
+            raise BundleError(
+                f"{bundle.folder}: has no graph {' and no graph '.join(missing)} for {backend}, "
+                f"{self.WAY_OUT}"
+            )
+        self.tokens = Tokens(bundle)
+        self.decoder = Decoder(graphs["decoder"])
+        self.joint = Joint(graphs["joint"])
+        self.frontend, encoder = (graphs[name] for name in self.GRAPHS)
+        self.encoder_graph = encoder
+        made, encodes = self.frontend.contract.module, encoder.contract.module
+        assert isinstance(made, FrontendModule)
+        assert isinstance(encodes, EncoderModule)
+        self.frontend_module, self.encoder_module = made, encodes
+        self.sample_rate = made.fs
+        self.lead_in_samples = round(lead_in * made.fs)
+        self._search, self._search_options = search, search_options
+        self.open_search().close()  # so that an error in its options shows here
+
+    def open_search(self) -> Search:
+        """Open the search of a stream."""
+        return open_search(self._search, self.decoder, self.joint, **self._search_options)
+
+    @abstractmethod
+    def create_stream(self) -> BaseStream:
+        """Open a stream."""
+
+    def is_ready(self, stream: BaseStream) -> bool:
+        """Say whether there is something to decode.
+
+        Raises:
+            ContractError: the stream is closed or of another recogniser.
+        """
+        self._check(stream)
+        return stream.is_ready
+
+    def decode_stream(self, stream: BaseStream) -> None:
+        """Decode what is ready.
+
+        Raises:
+            ContractError: the stream is not ready, closed or of another recogniser.
+        """
+        if not self.is_ready(stream):
+            raise ContractError("the stream has nothing to decode yet; ask is_ready before.")
+        stream.decode()
+
+    def get_result(self, stream: BaseStream) -> Recognition:
+        """Return what was recognised so far.
+
+        Raises:
+            ContractError: the stream is closed or of another recogniser.
+        """
+        return self.get_nbest(stream, 1)[0]
+
+    def get_nbest(self, stream: BaseStream, nbest: int) -> list[Recognition]:
+        """Return up to `nbest` results so far, the best one first.
+
+        Raises:
+            ContractError: the stream is closed or of another recogniser.
+        """
+        self._check(stream)
+        return [self._recognition(stream, result) for result in stream.search.results(nbest)]
+
+    def decode(self, samples: np.ndarray, sample_rate: float) -> Recognition:
+        """Recognise a whole utterance.
+
+        Args:
+            samples: (any number,) float32 in [-1, 1).
+            sample_rate: Hz.
+
+        Raises:
+            ContractError: as `accept_waveform` of the stream.
+        """
+        with self.create_stream() as stream:
+            stream.accept_waveform(sample_rate, samples)
+            stream.input_finished()
+            while self.is_ready(stream):
+                self.decode_stream(stream)
+            return self.get_result(stream)
+
+    def _check(self, stream: BaseStream) -> None:
+        stream.check_open()
+        if stream.recognizer is not self:
+            raise ContractError("the stream is of another recognizer; use the one that created it.")
+
+    def _recognition(self, stream: BaseStream, result: Result) -> Recognition:
+        start = stream.start_time
+        return Recognition(
+            text=self.tokens.text(result.labels),
+            tokens=tuple(self.tokens[label] for label in result.labels),
+            timestamps=tuple(max(0.0, stream.times[frame] - start) for frame in result.frames),
+            labels=result.labels,
+            start_time=start,
+            score=result.score,
+            is_final=stream.is_final,
+        )
+
+
+class BaseStream(ABC):
+    """Audio on its way to text. Close it, or use it in a `with` statement.
+
+    One thread may give it audio while another decodes.
+
+    Args:
+        recognizer: that decodes it.
+        samples: what comes in.
+
+    Attributes:
+        times: of each encoder frame of the utterance, seconds from the first sample.
+        start_time: of the utterance, seconds from the first sample.
+        is_final: the input is over and all of it was decoded.
+    """
+
+    def __init__(self, recognizer: BaseRecognizer, samples: SampleStream) -> None:
+        self.recognizer = recognizer
+        self.samples = samples
+        self.search = recognizer.open_search()
+        self.is_final = False
+        self.start_time = 0.0
+        self.times: list[float] = []
+        self._closed = False
+
+    def accept_waveform(self, sample_rate: float, samples: np.ndarray) -> None:
+        """Take the next samples, as many as there are.
+
+        Args:
+            sample_rate: Hz, the same for the whole stream.
+            samples: (any number,) float32 in [-1, 1), one channel.
+
+        Raises:
+            ContractError: the samples are no float32 array with one axis or hold NaN or infinity,
+                the rate is no positive number or another than before, or the stream is finished,
+                closed or longer than its graphs take. Nothing is changed then.
+            BackendError: they must be resampled, and soxr is not installed.
+        """
+        self.check_open()
+        self.samples.accept(sample_rate, samples)
+
+    def input_finished(self) -> None:
+        """End the input; what is left of it can be decoded then.
+
+        Raises:
+            ContractError: the stream is finished or closed.
+        """
+        self.check_open()
+        self.samples.finish()
+
+    @property
+    @abstractmethod
+    def is_ready(self) -> bool:
+        """Whether there is something to decode."""
+
+    @abstractmethod
+    def decode(self) -> None:
+        """Decode what is ready; see `BaseRecognizer.decode_stream`."""
+
+    def check_open(self) -> None:
+        """Raise a ContractError if the stream is closed."""
+        if self._closed:
+            raise ContractError("the stream is closed; create another one.")
+
+    def close(self) -> None:
+        """End the stream."""
+        self._closed = True
+        self.search.close()
+
+    def __enter__(self) -> BaseStream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _add_times(self, first: int, encoder_frames: Iterable[int]) -> None:
+        """Note when encoder frames are, by their numbers behind feature frame `first`."""
+        made, module = self.recognizer.frontend_module, self.recognizer.encoder_module
+        # One sees stride + offset feature frames, each centred on a multiple of hop_length.
+        middle = first + (module.stride + module.offset - 1) / 2
+        for frame in encoder_frames:
+            sample = (middle + frame * module.stride) * made.hop_length
+            self.times.append((sample - self.recognizer.lead_in_samples) / made.fs)

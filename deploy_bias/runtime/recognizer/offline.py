@@ -1,0 +1,89 @@
+"""Whole utterances to text, by the graphs that `--offline` exports. No torch here.
+
+recognizer = OfflineRecognizer("my-bundle", search="maes", beam_size=4)
+print(recognizer.decode(samples, 16000).text)
+
+The name is sherpa-onnx's. What is computed is what ESPnet's Speech2Text computes without streaming:
+the features of the whole utterance, the encoder with every frame in sight of every one, the search.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deploy_bias.bundle.contract import DynamicSize
+from deploy_bias.runtime.graph import Graph
+from deploy_bias.runtime.recognizer.base import BaseRecognizer, BaseStream
+from deploy_bias.runtime.samples import SampleStream
+
+
+class OfflineRecognizer(BaseRecognizer):
+    """A bundle that was exported with --offline; streams share it, from any threads.
+
+    A stream is one utterance, and ready when its input is finished. One too short for an encoder
+    frame has an empty text.
+
+    Args:
+        bundle: the folder, or one that is open already.
+        backend: "onnx"; no other has such graphs.
+        search: "greedy", "default" or "maes"; see `deploy_bias.runtime.search`.
+        precision: "fp32", "int8" or "int4".
+        lead_in: seconds of silence before the first sample.
+        search_options: of the search, such as beam_size.
+
+    Attributes:
+        sample_rate: of the model, Hz. Other rates are resampled, by soxr.
+
+    Raises:
+        BundleError: the bundle is damaged, or has no frontend and encoder for whole utterances.
+        BackendError: the backend is unknown, not installed or not in the bundle.
+        OptionError: the search or an option is unknown or out of range.
+    """
+
+    GRAPHS = ("offline_frontend", "offline_encoder")
+    WAY_OUT = "so no whole utterance can be recognised; export with --offline --backend onnx."
+
+    def create_stream(self) -> OfflineStream:
+        """Open a stream."""
+        return OfflineStream(self)
+
+
+class OfflineStream(BaseStream):
+    """An utterance; see `BaseStream`. It is kept whole until it is decoded."""
+
+    recognizer: OfflineRecognizer
+
+    def __init__(self, recognizer: OfflineRecognizer) -> None:
+        second = recognizer.sample_rate
+        most = lengths(recognizer.frontend).maximum
+        super().__init__(recognizer, SampleStream(second, second, recognizer.lead_in_samples, most))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the input is finished and was not decoded."""
+        return any(is_last for _, is_last in self.samples.windows)
+
+    def decode(self) -> None:
+        """Decode the utterance."""
+        samples = np.concatenate([window for window, _ in self.samples.windows])
+        self.samples.windows.clear()
+        encoder_out = self._encode(samples)
+        self._add_times(0, range(len(encoder_out)))
+        self.search.accept(encoder_out)
+        self.is_final = True
+
+    def _encode(self, samples: np.ndarray) -> np.ndarray:
+        """Return encoder frames (T, D) of samples (S,); T is 0 if there are too few."""
+        value = samples
+        for graph in (self.recognizer.frontend, self.recognizer.encoder_graph):
+            if len(value) < lengths(graph).minimum:
+                return np.zeros((0, self.recognizer.joint.encoder_size), np.float32)
+            value = graph.run([value[None]])[0][0]
+        return value
+
+
+def lengths(graph: Graph) -> DynamicSize:
+    """Return the lengths that a graph takes along axis 1 of its only input."""
+    length = graph.contract.inputs[0].shape[1]
+    assert isinstance(length, DynamicSize)
+    return length

@@ -1,0 +1,171 @@
+"""Speech in, text out: everything from samples to text, for any number of streams. No torch here.
+
+recognizer = Recognizer("my-bundle", search="maes", beam_size=4)
+stream = recognizer.create_stream()
+for samples in microphone:
+    stream.accept_waveform(16000, samples)
+    while recognizer.is_ready(stream):
+        recognizer.decode_stream(stream)
+    print(recognizer.get_result(stream).text)
+    if recognizer.is_endpoint(stream):
+        recognizer.reset(stream)
+
+The names are those of sherpa-onnx's OnlineRecognizer. What is computed is what ESPnet's streaming
+Speech2Text computes: a chunk of features for each decoding window, the encoder, the search.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from deploy_bias.bundle import Bundle
+from deploy_bias.bundle.chunking import Chunking
+from deploy_bias.bundle.contract import Precision
+from deploy_bias.runtime.encoder import Encoder
+from deploy_bias.runtime.features import FeatureStream
+from deploy_bias.runtime.recognizer.base import BaseRecognizer, BaseStream
+from deploy_bias.runtime.recognizer.endpoint import EndpointRules
+from deploy_bias.runtime.samples import SampleStream
+
+
+class Recognizer(BaseRecognizer):
+    """A bundle that was exported with its encoder; streams share it, from any threads.
+
+    A stream is ready when there is a whole decoding window, or the end of the input, to decode.
+
+    Args:
+        bundle: the folder, or one that is open already.
+        backend: "onnx", "executorch" or "torchscript".
+        search: "greedy", "default" or "maes"; see `deploy_bias.runtime.search`.
+        precision: "fp32", "int8" or "int4".
+        endpoint_rules: where `is_endpoint` sees an end.
+        lead_in: seconds of silence before the first sample. ESPnet's streaming never decodes the
+            first encoder frame, so a word that starts in the first 0.2 s can be lost without it.
+        search_options: of the search, such as beam_size.
+
+    Attributes:
+        sample_rate: of the model, Hz. Other rates are resampled, by soxr.
+        window_seconds: of a decoding window, which is decoded at once.
+
+    Raises:
+        BundleError: the bundle is damaged, or has no frontend and encoder that stream.
+        BackendError: the backend is unknown, not installed or not in the bundle.
+        OptionError: the search or an option is unknown or out of range.
+    """
+
+    GRAPHS = ("frontend", "encoder")
+    WAY_OUT = (
+        "so no speech can be recognised in a stream; export an experiment whose config.yaml has "
+        "the frontend and the encoder, without --offline."
+    )
+
+    def __init__(
+        self,
+        bundle: str | Path | Bundle,
+        backend: str = "onnx",
+        search: str = "greedy",
+        *,
+        precision: Precision = "fp32",
+        endpoint_rules: EndpointRules | None = None,
+        lead_in: float = 0.0,
+        **search_options: float,
+    ) -> None:
+        super().__init__(
+            bundle, backend, search, precision=precision, lead_in=lead_in, **search_options
+        )
+        self.encoder = Encoder(self.encoder_graph)
+        self.endpoint_rules = endpoint_rules or EndpointRules()
+        module = self.frontend_module
+        self.chunking = Chunking(
+            module.n_fft, module.hop_length, module.decoding_window, module.subsampling_factor
+        )
+        self.window_seconds = module.decoding_window / module.fs
+        self.frame_seconds = self.encoder.module.stride * module.hop_length / module.fs
+
+    def create_stream(self) -> RecognizerStream:
+        """Open a stream."""
+        return RecognizerStream(self)
+
+    def is_endpoint(self, stream: RecognizerStream) -> bool:
+        """Say whether the utterance has ended, by the endpoint rules.
+
+        Raises:
+            ContractError: the stream is closed or of another recogniser.
+        """
+        self._check(stream)
+        (best,) = stream.search.results(1)
+        behind = len(stream.times) - 1 - best.frames[-1] if best.frames else len(stream.times)
+        return self.endpoint_rules.is_endpoint(
+            len(stream.times) * self.frame_seconds, behind * self.frame_seconds
+        )
+
+    def reset(self, stream: RecognizerStream) -> None:
+        """Begin a new utterance in the audio that goes on.
+
+        The search starts anew; the encoder goes on, so no frame is lost between the two.
+
+        Raises:
+            ContractError: the stream is closed or of another recogniser.
+        """
+        self._check(stream)
+        stream.begin_utterance()
+
+
+class RecognizerStream(BaseStream):
+    """A stream that is decoded window by window; see `BaseStream`.
+
+    Memory grows with what was recognised since the last reset only, and with audio that was not
+    decoded yet.
+    """
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        chunking = recognizer.chunking
+        frames = recognizer.frontend.contract.outputs[0].shape[1]
+        assert isinstance(frames, int)
+        super().__init__(
+            recognizer,
+            SampleStream(
+                recognizer.sample_rate, chunking.decoding_window, recognizer.lead_in_samples
+            ),
+        )
+        self._features = FeatureStream(self._frontend, chunking, frames)
+        self._encoder = recognizer.encoder.stream()
+        self._feature_frames = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a whole decoding window, or the end of the input."""
+        return bool(self.samples.windows)
+
+    def begin_utterance(self) -> None:
+        """Forget the utterance so far; see `Recognizer.reset`."""
+        self.search.reset()
+        if self.times:
+            self.start_time = self.times[-1]
+        self.times = []
+
+    def decode(self) -> None:
+        """Decode a window."""
+        samples, is_final = self.samples.windows.popleft()
+        chunks = self._features.accept(samples)
+        (chunk,) = [self._features.finish()] if is_final else chunks
+        encoder_out = self._encoder.accept(chunk)
+        first = max(0, self._feature_frames - self._features.chunking.carried)
+        self._feature_frames = first + chunk.frames
+        # The first embedded frame of a chunk is dropped.
+        self._add_times(first, range(1, len(encoder_out) + 1))
+        self.search.accept(encoder_out)
+        self.is_final = is_final
+
+    def close(self) -> None:
+        """End the stream."""
+        super().close()
+        self._encoder.close()
+
+    def __enter__(self) -> RecognizerStream:
+        return self
+
+    def _frontend(self, samples: np.ndarray) -> np.ndarray:
+        return self.recognizer.frontend.run([samples])[0]

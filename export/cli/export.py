@@ -1,0 +1,100 @@
+"""deploy-bias export."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy_bias.bundle import Bundle
+from deploy_bias.cli.console import Debug, Json, names, out, print_json, stages
+from deploy_bias.export.cli.verify import parity_table
+
+
+def run(
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            help="An ESPnet experiment folder (config.yaml and a .pth), or a bare state_dict."
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")] = Path(
+        "bundle"
+    ),
+    config: Annotated[
+        Path | None, typer.Option(help="The config.yaml, if it is not in SOURCE.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The .pth, if SOURCE holds none or several.")
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="Comma-separated: torchscript, onnx, executorch. [default: all]"),
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="Comma-separated: fp32, int8, int4. [default: fp32]"),
+    ] = None,
+    query_length: Annotated[
+        int | None, typer.Option(help="Rows of the scores. [default: key length]")
+    ] = None,
+    key_length: Annotated[
+        int | None,
+        typer.Option(help="Columns of the scores. [default: 256 or max_positions, the lesser]"),
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option(help="Window rows of the decoder. [default: 256 or what fits, the lesser]"),
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Hypotheses a call.")] = 1,
+    start: Annotated[
+        str,
+        typer.Option(help="What the first label attends to: espnet (a row of zeros) or clean."),
+    ] = "espnet",
+    chunk_ms: Annotated[
+        int, typer.Option(help="Milliseconds of audio to encode at once (ESPnet: decoding_window).")
+    ] = 640,
+    left_context: Annotated[
+        int, typer.Option(help="Encoder frames before a chunk that the encoder sees.")
+    ] = 32,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Encode whole utterances instead of chunks (ONNX alone)."),
+    ] = False,
+    dynamic: Annotated[
+        bool, typer.Option("--dynamic", help="ONNX takes any length up to max_positions.")
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a bundle: the biases, decoder and joint network of SOURCE as verified graphs."""
+    with stages(debug) as progress:
+        progress("start torch")
+        from deploy_bias.export import export_bundle
+
+        report = export_bundle(
+            source,
+            output,
+            config=config,
+            checkpoint=checkpoint,
+            backends_wanted=names(backend) or None,
+            precisions=names(precision) or ("fp32",),
+            query_length=query_length,
+            key_length=key_length,
+            context=context,
+            batch=batch,
+            start=start,
+            chunk_ms=chunk_ms,
+            left_context=left_context,
+            offline=offline,
+            dynamic=dynamic,
+            progress=progress,
+        )
+    manifest = Bundle(output).manifest
+    if as_json:
+        print_json({"bundle": str(output), "manifest": manifest.model_dump(mode="json")})
+        return
+    out.print(parity_table(report))
+    files = ", ".join(artifact.path for artifact in manifest.artifacts)
+    out.print(
+        f"[green]✓[/] {output}: {files}, from {manifest.source.get('checkpoint', 'a module')}"
+    )

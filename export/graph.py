@@ -1,0 +1,73 @@
+"""The graphs, one file a kind: its contract, its module to export, its references and cases."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from deploy_bias.bundle.contract import GraphContract
+
+Layout = Callable[[Tensor, int, int], Tensor]
+"""One of the functions of `deploy_bias.model.bias.toeplitz`; a backend takes the one it runs
+fastest."""
+
+Tensors = Mapping[str, Tensor]
+Call = Callable[[Tensors], dict[str, Tensor]]
+"""Inputs by name to outputs by name, state included in both."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The inputs of one call; and what becomes of the state before it.
+
+    An input that is state is carried, unless it is among the inputs: then it is that.
+
+    - "continue": what the call before left.
+    - "reset": the initial one.
+    - "save": as "continue", and remembered.
+    - "restore": what was remembered, so a hypothesis forks.
+    """
+
+    inputs: Tensors
+    state: Literal["continue", "reset", "save", "restore"] = "continue"
+
+
+class ExportGraph(ABC):
+    """A graph to export and to prove.
+
+    relative_limit: an eager module further from float64 than this part of the largest value is
+        not rounded but wrong.
+    """
+
+    contract: GraphContract
+    relative_limit: float
+    stored_cases: tuple[str, ...]
+    """The cases that a bundle holds as test vectors; none that forks or resets."""
+    reshape_is_free: bool = False
+    """Whether ExecuTorch should keep the reshapes, which XNNPACK would copy."""
+
+    @abstractmethod
+    def module(self, layout: Layout) -> nn.Module:
+        """Return the module to export, in eval mode; it takes the inputs in order."""
+
+    @abstractmethod
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        """Return inputs in the shapes of the contract."""
+
+    @abstractmethod
+    def eager(self, dtype: torch.dtype) -> Call:
+        """Return what the graph must compute, float32 by the modules or float64."""
+
+    @abstractmethod
+    def cases(self, seed: int = 0) -> dict[str, list[Step]]:
+        """Return what it is proven on, by name; the seed is of what is random."""
+
+    def nearby(self) -> list[Call]:
+        """Return float64 rounded at random as float32 rounds, several draws of it.
+
+        None, if no case is so near to a singularity that rounding alone changes what comes out.
+        """
+        return []

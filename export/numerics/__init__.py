@@ -1,0 +1,1 @@
+"""Rounding, summation and quantisation, as runtimes do them."""

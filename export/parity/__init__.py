@@ -1,0 +1,1 @@
+"""The proof that an artifact computes what the eager module does."""

@@ -1,0 +1,233 @@
+"""The parity gate: every artifact, every graph, every case, every output, against eager.
+
+A graph with state is run over whole rollouts, each side carrying its own state, and every output
+and next state of every step counts. How far an output may be from float64:
+`deploy_bias.export.parity.judge`. Of a
+failure the smallest case and the first stage of the export that shows it are found, see
+`deploy_bias.export.parity.proof`.
+
+A decoder and a joint network must besides prefer the same labels as eager, see
+`deploy_bias.export.parity.agreement`.
+Quantised, they are judged on that alone; a bias has nothing to quantise and is judged as ever.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from deploy_bias.bundle import Bundle
+from deploy_bias.bundle.contract import GraphContract, Precision
+from deploy_bias.errors import BackendError, BundleError, OptionError
+from deploy_bias.export.backends import exporter
+from deploy_bias.export.graph import Call, ExportGraph
+from deploy_bias.export.graphs.model import bundle_graph
+from deploy_bias.export.parity.agreement import AgreementProof
+from deploy_bias.export.parity.proof import Proof, Stage
+from deploy_bias.export.parity.results import Agreement, CaseResult, GraphResult, Report
+from deploy_bias.export.parity.vectors import stored_cases
+from deploy_bias.export.rollout import Outputs
+from deploy_bias.runtime import Graph
+from deploy_bias.runtime.backends import BACKENDS, missing_package
+from deploy_bias.runtime.graph import load_artifact
+
+EXACT = ("bias", "frontend", "offline_frontend")
+"""The kinds of graphs that have no linear layers to quantise: the same in every precision."""
+
+
+def verify(
+    bundle: Bundle,
+    progress: Callable[[str], None] = lambda stage: None,
+    attribute: bool = False,
+    without: Sequence[str] = (),
+) -> Report:
+    """Run every artifact of a bundle on every case and compare with eager.
+
+    A backend that is not installed, or an artifact that does not load, is a result that did not
+    pass; the others are still checked.
+
+    Args:
+        bundle: what is to be proven.
+        progress: called with the name of each stage.
+        attribute: find the error after each stage of the export of what passed, too. The graphs
+            are exported again for that.
+        without: backends of the bundle to leave out; the report names them.
+
+    Raises:
+        OptionError: `without` names a backend that the bundle does not have, or all.
+        BundleError: the manifest, the weights or the vectors themselves cannot be trusted.
+    """
+    with one_thread():
+        names = _names(bundle, without)
+        results = tuple(_results(bundle, names, progress, attribute))
+        return Report(results, bundle.manifest.artifacts, tuple(without))
+
+
+def _names(bundle: Bundle, without: Sequence[str]) -> list[str]:
+    """Return the backends to check."""
+    has = bundle.manifest.backends
+    if foreign := [name for name in without if name not in has]:
+        raise OptionError(
+            f"--without {','.join(foreign)}: the bundle has {', '.join(has)}; name some of these."
+        )
+    names = [name for name in has if name not in without]
+    if not names:
+        raise OptionError(f"--without {','.join(without)}: then nothing is left to verify.")
+    return names
+
+
+def check(
+    proof: Proof, loaded: Graph, backend: str, attribute: bool = False
+) -> tuple[CaseResult, ...]:
+    """Run a graph on every case, and explain what failed.
+
+    Args:
+        proof: what it must give.
+        loaded: the graph on a backend.
+        backend: its name.
+        attribute: explain the worst case of each output, too.
+    """
+    call = _call(loaded)
+    cases = proof.judge(call)
+
+    def stages() -> Iterator[Stage]:
+        maker = exporter(backend)
+        yield from maker.stages(proof.graph)
+        yield (
+            maker.STAGE,
+            lambda *tensors: tuple(
+                torch.from_numpy(array)
+                for array in loaded.run([tensor.numpy() for tensor in tensors])
+            ),
+        )
+
+    found = GraphResult(loaded.contract.name, backend, "fp32", "", cases)
+    worst = [case for case in found.worst_by_output if attribute or not case.passed]
+    if not worst:
+        return cases
+    explained = dict(zip(map(id, worst), proof.explain(worst, call, stages), strict=True))
+    return tuple(explained.get(id(case), case) for case in cases)
+
+
+def _results(
+    bundle: Bundle, names: Sequence[str], progress: Callable[[str], None], attribute: bool
+) -> Iterator[GraphResult]:
+    gate = _Gate(bundle, attribute)
+    for backend in names:
+        for precision in bundle.manifest.precisions(backend):
+            loaded, problems = _load(bundle, backend, precision)
+            for artifact in bundle.artifacts(backend, precision):
+                for contract in artifact.graphs:
+                    name = contract.name
+                    progress(f"verify {name} on {backend}, {precision}")
+                    cases: tuple[CaseResult, ...] = ()
+                    agreement, why = None, problems.get(artifact.path)
+                    if why is None:
+                        try:
+                            cases = gate.cases(backend, precision, loaded[name])
+                            agreement = gate.agreement(contract, precision, loaded)
+                        except BackendError as error:
+                            why = f"not checked: {error}"
+                        except Exception as error:  # each runtime has its own; the others count
+                            why = f"failed to run: {type(error).__name__}: {error}"
+                    found = (cases, agreement, why)
+                    yield GraphResult(name, backend, precision, artifact.path, *found)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: the same sums on any machine, and no waiting for threads.
+
+    Where other work takes the cores, threads made eager's small products 4 to 20 times slower.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _load(
+    bundle: Bundle, backend: str, precision: Precision
+) -> tuple[dict[str, Graph], dict[str, str]]:
+    """Return the graphs by name, and by path why an artifact was not loaded."""
+    loaded: dict[str, Graph] = {}
+    problems: dict[str, str] = {}
+    package = missing_package(backend) if backend in BACKENDS else None
+    for artifact in bundle.artifacts(backend, precision):
+        try:
+            if package:
+                raise BackendError(f"not checked: {package} is not installed")
+            loaded |= load_artifact(bundle, artifact)
+        except (BundleError, BackendError) as error:
+            problems[artifact.path] = str(error)
+    return loaded, problems
+
+
+class _Gate:
+    """What the graphs of a bundle must give; each part is worked out when it is first asked for."""
+
+    def __init__(self, bundle: Bundle, attribute: bool) -> None:
+        arrays = bundle.tensors(bundle.manifest.weights)
+        self.attribute = attribute
+        self.contracts = {
+            contract.name: contract
+            for artifact in bundle.manifest.artifacts
+            for contract in artifact.graphs
+        }
+        self.weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        self.vectors = bundle.tensors(bundle.manifest.vectors)
+        self.where = str(bundle.folder / bundle.manifest.weights.path)
+        self.proofs: dict[str, Proof] = {}
+        self.labels: AgreementProof | None = None
+        self.judged: tuple[object, dict[str, Agreement]] = (None, {})
+
+    def cases(self, backend: str, precision: Precision, loaded: Graph) -> tuple[CaseResult, ...]:
+        """Judge every case of a graph; none of a quantised one."""
+        contract = loaded.contract
+        if contract.kind not in EXACT and precision != "fp32":
+            return ()
+        # By its JSON: backends share a contract unless one of them is dynamic.
+        key = contract.model_dump_json()
+        if key not in self.proofs:
+            stored = list(stored_cases(contract, self.vectors))
+            if not stored:
+                raise BundleError(f"no test vectors for {contract.name}; export again.")
+            self.proofs[key] = Proof(self._graph(contract), stored)
+        return check(self.proofs[key], loaded, backend, self.attribute)
+
+    def agreement(
+        self, contract: GraphContract, precision: Precision, loaded: Mapping[str, Graph]
+    ) -> Agreement | None:
+        """Judge the labels that the loaded decoder and joint network prefer."""
+        encodes = contract.kind in ("encoder", "offline_encoder")
+        if contract.kind in EXACT or (encodes and precision == "fp32"):
+            return None
+        labelled = ("decoder", "joint")
+        if self.labels is None:
+            decoder, joint = (self._graph(self.contracts[name]) for name in labelled)
+            self.labels = AgreementProof(decoder, joint, self.vectors)
+        if encodes:
+            encoder = self._graph(contract)
+            return self.labels.judge_encoder(encoder, _call(loaded[contract.name]), precision)
+        if missing := [name for name in labelled if name not in loaded]:
+            raise BackendError(f"its labels need the graph {missing[0]}, which could not be loaded")
+        if self.judged[0] is not loaded:
+            calls = _call(loaded["decoder"]), _call(loaded["joint"])
+            self.judged = (loaded, self.labels.judge(*calls, precision))
+        return self.judged[1][contract.name]
+
+    def _graph(self, contract: GraphContract) -> ExportGraph:
+        return bundle_graph(contract, self.weights, self.where)
+
+
+def _call(loaded: Graph) -> Call:
+    """Return a loaded graph that takes and gives tensors."""
+
+    def call(inputs: Mapping[str, Tensor]) -> Outputs:
+        arrays = loaded(**{name: tensor.numpy() for name, tensor in inputs.items()})
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    return call

@@ -1,0 +1,261 @@
+"""What the parity gate found: by output and case, by graph and backend, and all of it."""
+
+import json
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any
+
+from deploy_bias.bundle.contract import Precision
+from deploy_bias.bundle.manifest import Artifact
+from deploy_bias.errors import DeployBiasError
+from deploy_bias.export.sources.frames import SYNTHETIC
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """An output after one stage of its export, on the steps that the attribution ran.
+
+    error: the largest distance to float64. problem: why the stage could not be run.
+    """
+
+    stage: str
+    error: float
+    passed: bool
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The smallest case that still fails: its worst element, and the inputs of each step as text.
+
+    Inputs that are zero throughout, and a state that is the initial one, are left out.
+    """
+
+    steps: int
+    worst: dict[str, object]
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One output on one case. Errors are absolute distances to float64, the largest of a step.
+
+    error, budget: of the step that used most of its budget.
+    eager_is_sound: whether eager is as near to float64 as rounding explains; nothing passes else.
+    errors: of each step, to three digits.
+    error_by_eager: `error` over the yardstick, of which `budget` is four times.
+    worst: that step, the index of its largest error, and the values there.
+    stages: the error after each stage of the export, in order; of the worst case of each output,
+        if it failed or was asked for.
+    smallest: what a failed case was shrunk to, likewise.
+    """
+
+    case: str
+    steps: int
+    output: str
+    error: float
+    eager_error: float
+    error_by_eager: float
+    budget: float
+    worst: dict[str, object]
+    passed: bool
+    eager_is_sound: bool = True
+    errors: tuple[float, ...] = ()
+    stages: tuple[StageResult, ...] = ()
+    smallest: Smallest | None = None
+
+    @property
+    def first_stage(self) -> str | None:
+        """The first stage at which the error appears."""
+        return next((found.stage for found in self.stages if not found.passed), None)
+
+    @property
+    def why(self) -> str:
+        """The worst element, in a line."""
+        at = self.worst
+        line = (
+            f"case {self.case!r}, step {at['step']}, {self.output}{at['index']}: got {at['got']}, "
+            f"eager {at['eager']}, float64 {at['float64']}"
+        )
+        if not self.eager_is_sound:
+            return f"{line}; {self.not_sound}"
+        return line if self.first_stage is None else f"{line}; first wrong in {self.first_stage}"
+
+    @property
+    def not_sound(self) -> str:
+        """What an eager module that is not sound means."""
+        return (
+            f"eager itself is up to {self.eager_error:.2g} from float64, which no rounding "
+            "explains: it and its reference are two functions"
+        )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How many comparisons prefer the same label, and how far the outputs are from eager's.
+
+    Attributes:
+        frames: "recorded" or "synthetic".
+        compared: all that were counted.
+        agreed: those with the same label.
+        distance: the root mean square distance by eager's root mean square, of the worst output:
+            the furthest by its limit, or just the furthest.
+        finite: whether every output is a finite number.
+        required: the share that must agree, if any.
+        limit: the distance that is allowed to that output; fp32 has none, its cases judge it.
+        output: the name of that output.
+    """
+
+    frames: str
+    compared: int
+    agreed: int
+    distance: float
+    finite: bool
+    required: float | None
+    limit: float | None
+    output: str
+
+    @property
+    def share(self) -> float:
+        """The part that agreed."""
+        return self.agreed / max(self.compared, 1)
+
+    @property
+    def percent(self) -> str:
+        """The share as text, rounded down."""
+        return f"{int(self.share * 1e4) / 100:.2f}%" if self.compared else "-"
+
+    @property
+    def passed(self) -> bool:
+        """Whether all is finite, enough agreed, and nothing is too far off."""
+        near = self.limit is None or self.distance <= self.limit
+        # Of random frames a model may prefer blank for all.
+        none = self.compared == 0 and self.frames == SYNTHETIC
+        agree = self.required is None or none or self.share >= self.required
+        return self.finite and near and agree
+
+    @property
+    def why(self) -> str:
+        """What was found, in a line."""
+        if not self.finite:
+            return "the outputs hold NaN or infinity"
+        required = "" if self.required is None else f", required {self.required:.0%}"
+        allowed = "" if self.limit is None else f", at most {self.limit:.2%} allowed"
+        return (
+            f"prefers eager's label in {self.agreed:,} of {self.compared:,} comparisons on "
+            f"{self.frames} frames, {self.percent}{required}; "
+            f"{self.output} {self.distance:.2%} off{allowed}"
+        )
+
+
+@dataclass(frozen=True)
+class GraphResult:
+    """One graph on one backend; `problem` says why it could not be checked."""
+
+    graph: str
+    backend: str
+    precision: Precision
+    artifact: str
+    cases: tuple[CaseResult, ...]
+    agreement: Agreement | None = None
+    problem: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether it was checked, and every case is within its budget and enough labels agree."""
+        found = [case.passed for case in self.cases]
+        if self.agreement is not None:
+            found.append(self.agreement.passed)
+        return self.problem is None and bool(found) and all(found)
+
+    @property
+    def why(self) -> str:
+        """What went wrong, in a line."""
+        if self.problem:
+            return self.problem
+        if self.worst is None or self.worst.passed:
+            return self.agreement.why if self.agreement else "no case was run"
+        return self.worst.why
+
+    @property
+    def worst(self) -> CaseResult | None:
+        """The case that used most of its budget, a failed one before all."""
+        return max(self.cases, key=_badness, default=None)
+
+    @property
+    def worst_by_output(self) -> tuple[CaseResult, ...]:
+        """The worst case of each output."""
+        outputs = dict.fromkeys(case.output for case in self.cases)
+        return tuple(
+            max((case for case in self.cases if case.output == output), key=_badness)
+            for output in outputs
+        )
+
+
+COSTS = {"path", "backend", "precision", "bytes", "operators"}
+"""What a report tells of an artifact."""
+
+
+def _badness(case: CaseResult) -> tuple[bool, float]:
+    return (not case.passed, case.error_by_eager)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `verify`, or one `assert_export_parity`, found.
+
+    artifacts: of the bundle, for their sizes and operators.
+    without: backends that were left out by name.
+    refused: stress cases that a foreign module refuses, and was not run on.
+    """
+
+    results: tuple[GraphResult, ...]
+    artifacts: tuple[Artifact, ...] = ()
+    without: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether anything was checked, and all of it passed."""
+        return bool(self.results) and all(result.passed for result in self.results)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what parity.json holds."""
+        content = {
+            "passed": self.passed,
+            "without": self.without,
+            "refused": self.refused,
+            "results": [{**asdict(result), "passed": result.passed} for result in self.results],
+            "artifacts": [artifact.model_dump(include=COSTS) for artifact in self.artifacts],
+        }
+        standard: dict[str, Any] = _standard(content)
+        return standard
+
+    def to_json(self) -> str:
+        """Return parity.json: the same for the same bundle and versions."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+
+
+class Mismatch(DeployBiasError):
+    """An exported graph does not compute what the eager module does; the exit status is 1."""
+
+    exit_status = 1
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        failed = [result for result in report.results if not result.passed]
+        super().__init__(
+            "; ".join(
+                f"{result.graph} on {result.backend}, {result.precision}: {result.why}"
+                for result in failed
+            )
+        )
+
+
+def _standard(content: Any) -> Any:
+    """Infinity has no place in JSON: as text."""
+    if isinstance(content, dict):
+        return {key: _standard(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_standard(value) for value in content]
+    return repr(content) if isinstance(content, float) and not isfinite(content) else content

@@ -1,0 +1,1 @@
+"""The exported twins of the eager modules: static shapes, explicit state."""

@@ -1,0 +1,215 @@
+"""The graph `module`: any module, in the shapes of its example inputs."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+
+from deploy_bias.bundle.contract import DType, ForeignModule, GraphContract, State, TensorSpec
+from deploy_bias.errors import OptionError
+from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
+from deploy_bias.export.numerics.rounding import DRAWS, Rounding
+from deploy_bias.export.rollout import run_case
+from deploy_bias.export.testing.arguments import (
+    check_arguments,
+    check_reference,
+    with_the_epsilon_of_float32,
+)
+from deploy_bias.export.testing.flat import FlatModule, Inputs, flatten_inputs
+from deploy_bias.export.testing.function import check_is_function
+from deploy_bias.export.testing.stress import Range, make_like, stress_cases
+
+STEPS = 16
+"""Of a case, if there is state and nothing was said."""
+
+
+class ModuleGraph(ExportGraph):
+    """Any module, over steps if some of its inputs are state.
+
+    Args:
+        module: the eager module; it is copied, and the copy is put in eval mode.
+        example_inputs: what it takes.
+        state: the inputs that are carried: each by the output that is its next value, or by a
+            `State` with update "replace" or "append".
+        cases: more cases to prove it on, by name: inputs, or a list of inputs, one a step.
+        steps: of each case, if there is state; default 16.
+        reference: what it must compute in float64; default the module in float64.
+        ranges: least and greatest number of integer inputs; default what the example shows.
+        seed: of the random cases.
+
+    Attributes:
+        refused: the stress cases that the module refuses; known when `cases` was called.
+
+    Raises:
+        OptionError: something is no tensor, of another kind or dtype, unknown or misnamed; the
+            module is no function of its inputs; or the reference gives no float64.
+    """
+
+    # Float32 is nearer than this to what people train. What is past it, and far past what rounding
+    # explains, is another function than the reference.
+    relative_limit = 1e-4
+    stored_cases = ()
+
+    def __init__(
+        self,
+        module: nn.Module,
+        example_inputs: Inputs,
+        *,
+        state: Mapping[str, str | State],
+        cases: Mapping[str, Inputs | Sequence[Inputs]],
+        steps: int | None,
+        reference: Callable[..., Any] | None,
+        ranges: Mapping[str, Range],
+        seed: int,
+    ) -> None:
+        check_arguments(module, state, cases, steps, ranges)
+        self.example, structure = flatten_inputs(module, example_inputs, "example_inputs")
+        self.eager_module = FlatModule(copy.deepcopy(module), structure).eval()
+        self.eager_module.requires_grad_(False)
+        self.exact_module = FlatModule(
+            copy.deepcopy(module if reference is None else reference), structure
+        )
+        with_the_epsilon_of_float32(self.exact_module)
+        self.exact_module.double().eval()
+        self.ranges, self.seed = ranges, seed
+        self.refused: tuple[str, ...] = ()
+        taken = tuple(_spec(name, tensor) for name, tensor in self.example.items())
+        outputs = check_is_function(self.eager_module, self.example)
+        check_reference(self.exact_module, self.example, outputs, reference)
+        self.contract = GraphContract(
+            name="module",
+            kind="module",
+            module=ForeignModule(name=type(module).__name__),
+            inputs=taken,
+            outputs=tuple(_spec(name, tensor) for name, tensor in outputs.items()),
+            state=tuple(_rule(name, rule, self.example, outputs) for name, rule in state.items()),
+        )
+        self.carried = {rule.input for rule in self.contract.state}
+        self.steps = (STEPS if steps is None else steps) if self.carried else 1
+        self.own_cases = {name: self._read(name, given) for name, given in cases.items()}
+        for name in ranges:
+            _check_name(f"ranges: {name!r}", name, self.example)
+
+    def module(self, layout: Layout) -> nn.Module:
+        """Return the module; it has no bias to lay out."""
+        return self.eager_module
+
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        """Return the example inputs."""
+        return tuple(self.example.values())
+
+    def eager(self, dtype: torch.dtype) -> Call:
+        """Return the module, or the reference in float64."""
+        return self._call(self.eager_module if dtype == torch.float32 else self.exact_module)
+
+    def nearby(self) -> list[Call]:
+        """Return float64 with inputs, weights and every operator rounded at random.
+
+        In one draw subnormal numbers are taken for zero.
+        """
+        calls = []
+        for draw in range(DRAWS):
+            generator = torch.Generator().manual_seed(self.seed + draw)
+            rounding = Rounding(generator, flush=draw == 0)
+            module = copy.deepcopy(self.exact_module)
+            for weight in (*module.parameters(), *module.buffers()):
+                weight.data = rounding.round(weight.data)
+            calls.append(self._call(module, rounding))
+        return calls
+
+    def cases(self, seed: int = 0) -> dict[str, list[Step]]:
+        """Return the example, the stress cases that eager does not refuse, and the user's own."""
+        fed = {name: tensor for name, tensor in self.example.items() if name not in self.carried}
+        stress = stress_cases(fed, self.ranges, self.steps, self.seed + seed)
+        made = {case: [Step(inputs) for inputs in given] for case, given in stress.items()}
+        if self.carried:
+            normal = made["normal"]
+            made["reset and replay"] = [*normal, Step(normal[0].inputs, "reset"), *normal[1:]]
+            generator = torch.Generator().manual_seed(self.seed + seed)
+            state = {
+                name: make_like(self.example[name], "normal", 0, generator, self.ranges.get(name))
+                for name in self.carried
+            }
+            made["a random state"] = [Step({**normal[0].inputs, **state}), *normal[1:]]
+        example = [Step(self.example), *[Step(fed)] * (self.steps - 1)]
+        for name in self.own_cases.keys() & {"example", *made}:
+            raise OptionError(f"cases: {name!r} is the name of a case that is always run; rename.")
+        taken = {name: case for name, case in made.items() if self._takes(case)}
+        self.refused = tuple(name for name in made if name not in taken)
+        return {"example": example, **taken, **self.own_cases}
+
+    def _takes(self, steps: Sequence[Step]) -> bool:
+        try:
+            run_case(self.contract, self.eager(torch.float32), steps, torch.float32)
+        except Exception:  # whatever a module raises for what it is not made for
+            return False
+        return True
+
+    def _call(self, module: FlatModule, rounding: Rounding | None = None) -> Call:
+        def call(inputs: Tensors) -> dict[str, Tensor]:
+            tensors = [inputs[spec.name] for spec in self.contract.inputs]
+            with torch.no_grad(), rounding or nullcontext():
+                if rounding is not None:
+                    tensors = [rounding.round(tensor) for tensor in tensors]
+                outputs = module(*tensors)
+            return dict(zip((spec.name for spec in self.contract.outputs), outputs, strict=True))
+
+        return call
+
+    def _read(self, case: str, given: Inputs | Sequence[Inputs]) -> list[Step]:
+        """Return the steps of a case of the user's own."""
+        steps = given if isinstance(given, list) else [given]
+        inner = self.eager_module.inner
+        assert isinstance(inner, nn.Module)
+        found = []
+        for number, inputs in enumerate(steps):
+            where = f"cases: {case!r}, step {number}"
+            tensors, _ = flatten_inputs(inner, inputs, where)
+            # The state of later steps is carried.
+            for name, like in self.example.items():
+                came = tensors.get(name)
+                if came is None or (came.shape, came.dtype) != (like.shape, like.dtype):
+                    raise OptionError(
+                        f"{where}: {name} must be {like.dtype} {tuple(like.shape)} as in the "
+                        f"example, got {'none' if came is None else (came.dtype, came.shape)}."
+                    )
+            kept = self.example.keys() - (self.carried if number else set())
+            found.append(Step({name: tensors[name] for name in self.example if name in kept}))
+        return found
+
+
+def _rule(name: str, rule: str | State, inputs: Tensors, outputs: Tensors) -> State:
+    if isinstance(rule, str):
+        rule = State(input=name, update="replace", output=rule)
+    where = f"state: {name!r}"
+    if rule.input != name or rule.update not in ("replace", "append"):
+        raise OptionError(f"{where}: expected its own rule, to replace or to append, got {rule}.")
+    taken = _check_name(where, name, inputs)
+    given = _check_name(where, rule.output or "", outputs)
+    given = given if rule.row is None else given[rule.row]
+    wanted = taken if rule.update == "replace" else taken[:, 0]
+    if (given.shape, given.dtype) != (wanted.shape, wanted.dtype):
+        raise OptionError(
+            f"{where}: {rule.output} must be {wanted.dtype} {tuple(wanted.shape)} to {rule.update} "
+            f"it, and is {given.dtype} {tuple(given.shape)}."
+        )
+    return rule
+
+
+def _check_name(where: str, name: str, known: Tensors) -> Tensor:
+    if name not in known:
+        raise OptionError(f"{where}: {name!r} is not among {', '.join(known)}.")
+    return known[name]
+
+
+def _spec(name: str, tensor: Tensor) -> TensorSpec:
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype not in get_args(DType) or 0 in tensor.shape:
+        raise OptionError(
+            f"{name} is {tensor.dtype} {tuple(tensor.shape)}; a graph has "
+            f"{', '.join(get_args(DType))}, and nothing of size 0."
+        )
+    return TensorSpec(name=name, dtype=dtype, shape=tuple(tensor.shape))  # type: ignore[arg-type]

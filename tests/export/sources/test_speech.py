@@ -1,0 +1,154 @@
+"""The frontend and the encoder of an experiment: read whole, or refused by name."""
+
+import shutil
+
+import pytest
+import torch
+import yaml
+
+from deploy_bias.bundle import Bundle
+from deploy_bias.bundle.contract import EncoderModule, FrontendModule
+from deploy_bias.errors import OptionError, SourceError
+from deploy_bias.export import export_bundle
+from deploy_bias.export.sources.speech import read_speech
+from deploy_bias.runtime import load
+
+
+@pytest.fixture(scope="module")
+def parts(digits):
+    config = yaml.safe_load((digits / "config.yaml").read_text())
+    return config, torch.load(digits / "valid.loss.best.pth", weights_only=True)
+
+
+@pytest.fixture
+def changed(digits, tmp_path):
+    """Make a copy of the shipped experiment with another configuration."""
+
+    def make(**options):
+        folder = tmp_path / "experiment"
+        folder.mkdir()
+        for name in ("valid.loss.best.pth", "feats_stats.npz"):
+            shutil.copy(digits / name, folder)
+        config = yaml.safe_load((digits / "config.yaml").read_text()) | options
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        return folder
+
+    return make
+
+
+def test_every_weight_is_the_checkpoints(parts):
+    config, state = parts
+    found = read_speech(config, state, "here").weights()
+    assert found.keys() == {
+        name for name in state if name.startswith(("frontend.", "normalize.", "encoder."))
+    }
+    assert all(torch.equal(tensor, state[name]) for name, tensor in found.items())
+
+
+def test_global_mvn_needs_no_statistics_file(parts):
+    config, state = parts
+    assert read_speech(config | {"normalize_conf": {}}, state, "here").normalize is not None
+
+
+@pytest.mark.parametrize("without", [{"encoder_conf": None}, {"input_size": 40}])
+def test_without_an_encoder_on_samples_there_is_none(parts, without):
+    config, state = parts
+    assert read_speech(config | without, state, "here") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frontend": "s3prl"}, "frontend 's3prl' is not supported; default is"),
+        ({"frontend_conf": {"n_mels": 41}}, "the weights do not fit frontend_conf"),
+        ({"frontend_conf": {"apply_stft": False}}, "frontend_conf: apply_stft must be true"),
+        ({"frontend_conf": {"nmels": 40}}, "frontend_conf: .*nmels"),
+        ({"normalize": "cmvn"}, "normalize 'cmvn' is not supported; global_mvn"),
+        ({"encoder_conf": {"body_conf": [{"block_type": "lstm"}]}}, "block_type must be one of"),
+        ({"encoder_conf": {"main_conf": {}}}, "encoder_conf must be body_conf"),
+    ],
+)
+def test_what_is_not_supported_is_named(parts, change, message):
+    config, state = parts
+    with pytest.raises(SourceError, match=message):
+        read_speech(config | change, state, "here")
+
+
+def test_missing_or_bad_weights_are_named(parts):
+    config, state = parts
+    name = "encoder.encoders.blocks.0.self_att.linear_q.weight"
+    with pytest.raises(SourceError, match=r"linear_q\.weight"):
+        read_speech(config, {k: v for k, v in state.items() if k != name}, "here")
+    with pytest.raises(SourceError, match="expected finite values"):
+        read_speech(config, state | {name: state[name] * torch.inf}, "here")
+    with pytest.raises(SourceError, match=r"normalize.std, got mean; global_mvn has both"):
+        read_speech(config, {k: v for k, v in state.items() if k != "normalize.std"}, "here")
+
+
+def test_the_contract_says_how_to_stream(digits_bundle):
+    graphs = load(digits_bundle)
+    frontend, encoder = (graphs[name].contract for name in ("frontend", "encoder"))
+    assert isinstance(frontend.module, FrontendModule)
+    assert (frontend.module.fs, frontend.module.decoding_window) == (8000, 5120)
+    assert isinstance(encoder.module, EncoderModule)
+    assert encoder.inputs[0].shape == (1, 92, 40)
+    assert encoder.module.encoder_frames(92) == encoder.outputs[0].shape[1]
+    assert {state.update for state in encoder.state} == {"count", "extend"}
+
+
+def test_chunks_of_another_length(changed, tmp_path):
+    export_bundle(changed(), tmp_path / "b", backends_wanted=["onnx"], chunk_ms=320, left_context=7)
+    encoder = load(tmp_path / "b")["encoder"].contract
+    assert encoder.module.left_context == 7
+    assert encoder.inputs[3].shape == (1, 7, 96)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"chunk_ms": 50}, "cannot stream in chunks of 50 ms"),
+        ({"chunk_ms": 0}, "--chunk-ms must be at least 1, got 0"),
+        ({"left_context": 0}, "--left-context must be at least 1"),
+    ],
+)
+def test_chunks_that_cannot_be(digits, tmp_path, options, message):
+    with pytest.raises(OptionError, match=message):
+        export_bundle(digits, tmp_path / "b", backends_wanted=["onnx"], **options)
+    assert not (tmp_path / "b").exists()
+
+
+class TestOffline:
+    def test_utterances_of_any_length_equal_eager(self, digits, tmp_path, parts):
+        export_bundle(digits, tmp_path / "b", backends_wanted=["onnx"], offline=True)
+        graphs = load(tmp_path / "b")
+        assert graphs.keys() == {"offline_frontend", "offline_encoder", "bias", "decoder", "joint"}
+        speech = read_speech(*parts, "here")
+        for length in (1500, 8001, 20_000):
+            samples = torch.randn(1, length) / 10
+            (features,) = graphs["offline_frontend"](samples=samples.numpy()).values()
+            (encoder_out,) = graphs["offline_encoder"](features=features).values()
+            with torch.no_grad():
+                expected = speech.normalize(speech.frontend(samples))
+                frames, _ = speech.encoder(expected, torch.tensor([expected.shape[1]]))
+            assert abs(features - expected.numpy()).max() < 1e-4
+            assert abs(encoder_out - frames.numpy()).max() < 1e-4
+
+    def test_a_model_that_cannot_stream_is_told_of_it(self, changed, tmp_path):
+        folder = changed(normalize="utterance_mvn", normalize_conf={})
+        with pytest.raises(OptionError, match=r"needs the whole utterance\..*--offline"):
+            export_bundle(folder, tmp_path / "b", backends_wanted=["onnx"])
+        export_bundle(folder, tmp_path / "b", backends_wanted=["onnx"], offline=True)
+        assert "offline_frontend" in load(Bundle(tmp_path / "b"))
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"backends_wanted": ["executorch"]}, "--offline: none of executorch can"),
+            ({"backends_wanted": ["onnx"]}, "has no encoder"),
+        ],
+    )
+    def test_what_cannot_be(self, digits, changed, tmp_path, options, message):
+        bare = options["backends_wanted"] == ["onnx"]
+        source = changed(encoder_conf=None) if bare else digits
+        with pytest.raises(OptionError, match=message):
+            export_bundle(source, tmp_path / "b", offline=True, **options)
