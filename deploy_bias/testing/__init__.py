@@ -2,158 +2,24 @@
 
 from deploy_bias.testing import assert_export_parity
 assert_export_parity(module, example_inputs, steps=20, state={"hidden": "next_hidden"})
+
+The gate itself is part of the exporter, `deploy_bias.export.testing`, and loads on first use.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from deploy_bias.errors import OptionError
-
 if TYPE_CHECKING:
-    from torch import nn
-
-    from deploy_bias.bundle.contract import State
-    from deploy_bias.export.parity.results import CaseResult, GraphResult, Report
-    from deploy_bias.export.testing.flat import Inputs
+    from deploy_bias.export.testing import ParityError, assert_export_parity
 
 __all__ = ["ParityError", "assert_export_parity"]
 
-observers: list[Callable[[Report], None]] = []
-"""Called with the report of each comparison; the pytest plugin is one."""
+observers: list[Callable[[dict[str, Any]], None]] = []
+"""Called with what parity.json holds of each comparison; the pytest plugin is one."""
 
 
-class ParityError(AssertionError):
-    """An exported module does not compute what the eager module does; `report` has it all."""
-
-    def __init__(self, report: Report) -> None:
-        self.report = report
-        failed = [result for result in report.results if not result.passed]
-        super().__init__("\n".join(_describe(result) for result in failed))
-
-
-def assert_export_parity(
-    module: nn.Module,
-    example_inputs: Inputs,
-    *,
-    backends: Sequence[str] = ("torchscript", "onnx", "executorch"),
-    cases: Mapping[str, Inputs | Sequence[Inputs]] | None = None,
-    steps: int | None = None,
-    state: Mapping[str, str | State] | None = None,
-    reference: Callable[..., Any] | None = None,
-    ranges: Mapping[str, tuple[int, int]] | None = None,
-    seed: int = 0,
-    attribute: bool = False,
-) -> Report:
-    """Export a module to every backend, run it there, and compare every output with float64.
-
-    The module is copied in eval mode and its shapes are those of the example. It is run on the
-    example, on stress inputs made like it (zeros, large, tiny, one-hot, repeated rows, ...: those
-    that the module itself does not refuse) and on your own cases. Every output of every step may
-    be off by four times eager float32's own error, see `deploy_bias.export.parity.judge`. Needs
-    `pip install 'deploy-bias[export]'`.
-
-    Args:
-        module: the eager module, float32.
-        example_inputs: a tensor, a tuple of arguments, or arguments by name; tensors may be nested
-            in tuples, lists and dicts. Input names are those of `forward`: x; windows_0 in a list.
-        backends: what must be right. One that is not installed fails.
-        cases: more cases by name, recorded inputs above all: inputs as the example, or a list of
-            them, one a step.
-        steps: of a rollout, if there is state, default 16; each backend carries its own.
-        state: the inputs that are carried: each by the output that is its next value, or by a
-            `deploy_bias.bundle.contract.State` with update "append" for a window whose last row it
-            is.
-            Outputs are `output`, or output_0, output_1 of a tuple, or the names of a dict.
-        reference: a module or function that takes and gives float64; default `module.double()`.
-        ranges: least and greatest number of an integer input; default what the example shows.
-        seed: of the random cases.
-        attribute: keep the error after each stage of the export of what passed, too.
-
-    Returns:
-        What was compared; `refused` names the stress inputs that the module does not take.
-
-    Raises:
-        ParityError: an AssertionError that shows for each output that failed its worst element,
-            the smallest case and the first stage of the export at which the error appears.
-        OptionError: the arguments do not fit the module; or it is no function of its inputs, for it
-            changes an input or its own buffers, or draws random numbers in eval mode.
-        BackendError: there is no backend of a name.
-    """
-    from deploy_bias.export.testing.module_graph import ModuleGraph
-    from deploy_bias.export.testing.prove import prove
-
-    try:
-        if isinstance(backends, str) or not backends:
-            raise OptionError(f"backends: expected some names, as ['onnx'], got {backends!r}.")
-        graph = ModuleGraph(
-            module,
-            example_inputs,
-            state=state or {},
-            cases=cases or {},
-            steps=steps,
-            reference=reference,
-            ranges=ranges or {},
-            seed=seed,
-        )
-        report = prove(graph, backends, attribute)
-    except Exception as error:
-        _tell(_not_compared(module, error))
-        raise
-    _tell(report)
-    if not report.passed:
-        raise ParityError(report)
-    return report
-
-
-def _tell(report: Report) -> None:
-    for observe in observers:
-        observe(report)
-
-
-def _not_compared(module: object, error: Exception) -> Report:
-    """Return a report of the error that came in place of one, for no one must take it for green."""
-    from deploy_bias.export.parity.results import GraphResult, Report
-
-    problem = f"not compared: {type(error).__name__}: {error}"
-    return Report((GraphResult(type(module).__name__, "any", "fp32", "", (), problem=problem),))
-
-
-def _describe(result: GraphResult) -> str:
-    head = f"{result.graph} on {result.backend}"
-    failed = [case for case in result.worst_by_output if not case.passed]
-    if not failed:
-        return f"{head}: {result.why}"
-    count = len({case.output for case in result.cases})
-    lines = [f"{head}: {len(failed)} of {count} outputs differ"]
-    for case in failed:
-        lines += [f"  {line}" for line in _lines(result.backend, case)]
-    return "\n".join(lines)
-
-
-def _lines(backend: str, case: CaseResult) -> list[str]:
-    smallest = case.smallest
-    where = f"in case {case.case!r} at step {case.worst['step']} of {case.steps}"
-    allowed = f"error {case.error:.2g} {where}; at most {case.budget:.2g} is allowed"
-    if not case.eager_is_sound:
-        allowed = f"{case.not_sound}; {where}. Mend one, or say with reference= what is right"
-    lines = [f"{case.output}: {allowed}", *_element(backend, case.output, case.worst)]
-    if smallest is not None:
-        lines.append(f"  the smallest case that fails, {smallest.steps} of {case.steps} steps:")
-        lines += [f"    step {number}: {text}" for number, text in enumerate(smallest.inputs)]
-        lines += [f"  {line}" for line in _element(backend, case.output, smallest.worst)]
-    stages = ", ".join(
-        f"{found.stage} {found.problem or format(found.error, '.2g')}" for found in case.stages
-    )
-    lines.append(f"  first wrong in {case.first_stage or 'no stage'} ({stages})")
-    return lines
-
-
-def _element(backend: str, output: str, worst: Mapping[str, object]) -> list[str]:
-    return [
-        f"  step {worst['step']}, {output}{worst['index']}",
-        f"    {backend:<12}{worst['got']}",
-        f"    {'eager':<12}{worst['eager']}",
-        f"    {'float64':<12}{worst['float64']}",
-    ]
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module("deploy_bias.export.testing"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,16 +10,13 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from deploy_bias import testing
 from deploy_bias.errors import OptionError
 from deploy_bias.files import check_writable, write_whole
-
-if TYPE_CHECKING:
-    from deploy_bias.export.parity.results import Report
 
 OPTION = "--export-parity"
 MARKER = "export_parity"
@@ -53,12 +50,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def export_parity(request: pytest.FixtureRequest) -> Callable[..., Report]:
+def export_parity(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Return `assert_export_parity`, with the arguments of the test's marker for defaults."""
     marker = request.node.get_closest_marker(MARKER)
     defaults = {} if marker is None else marker.kwargs
 
-    def compare(module: Any, example_inputs: Any, **arguments: Any) -> Report:
+    def compare(module: Any, example_inputs: Any, **arguments: Any) -> Any:
         return testing.assert_export_parity(module, example_inputs, **{**defaults, **arguments})
 
     return compare
@@ -73,9 +70,9 @@ class _Collector:
         self.comparisons: list[dict[str, Any]] = []
         self.lost: list[str] = []
 
-    def add(self, report: Report) -> None:
+    def add(self, report: dict[str, Any]) -> None:
         test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
-        self.comparisons.append({"test": test, **report.to_dict()})
+        self.comparisons.append({"test": test, **report})
 
     def pytest_sessionstart(self) -> None:
         testing.observers.append(self.add)
