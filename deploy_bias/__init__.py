@@ -1,4 +1,4 @@
-"""ESPnet's MEGA transducer decoder, made to leave the training cluster.
+"""ESPnet's transducer decoders, made to leave the training cluster.
 
 The modules need torch and load on first use; `deploy_bias.runtime` runs without it.
 """
@@ -12,21 +12,30 @@ if TYPE_CHECKING:
         RotaryRelativePositionBias,
     )
     from deploy_bias.model.decoder.mega_decoder import MEGADecoder
+    from deploy_bias.model.decoder.rnn_decoder import RNNDecoder
+    from deploy_bias.model.decoder.rwkv_decoder import RWKVDecoder
+    from deploy_bias.model.decoder.stateless_decoder import StatelessDecoder
     from deploy_bias.model.joint import JointNetwork
 
 __version__ = "0.1.0"
 __all__ = [
     "JointNetwork",
     "MEGADecoder",
+    "RNNDecoder",
+    "RWKVDecoder",
     "RelativePositionBias",
     "RotaryRelativePositionBias",
+    "StatelessDecoder",
     "__version__",
 ]
 _HOME = {
     "JointNetwork": "deploy_bias.model.joint",
     "MEGADecoder": "deploy_bias.model.decoder.mega_decoder",
+    "RNNDecoder": "deploy_bias.model.decoder.rnn_decoder",
+    "RWKVDecoder": "deploy_bias.model.decoder.rwkv_decoder",
     "RelativePositionBias": "deploy_bias.model.bias.positional_bias",
     "RotaryRelativePositionBias": "deploy_bias.model.bias.positional_bias",
+    "StatelessDecoder": "deploy_bias.model.decoder.stateless_decoder",
 }
 
 

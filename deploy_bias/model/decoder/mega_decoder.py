@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from deploy_bias.model.activation import get_activation
 from deploy_bias.model.decoder.feed_forward import NormalizedPositionwiseFeedForward
+from deploy_bias.model.decoder.label_embedding import check_labels, label_embedding
 from deploy_bias.model.decoder.mega import MEGA
 from deploy_bias.model.normalization import get_normalization
 
@@ -78,8 +79,6 @@ class MEGADecoder(nn.Module):
         super().__init__()
         if num_blocks < 1:
             raise ValueError(f"num_blocks must be at least 1, got {num_blocks}.")
-        if not 0 <= embed_pad < vocab_size:
-            raise ValueError(f"embed_pad must be 0 to {vocab_size - 1}, got {embed_pad}.")
         self.vocab_size = vocab_size
         self.output_size = block_size
         self.chunk_size = chunk_size
@@ -93,7 +92,7 @@ class MEGADecoder(nn.Module):
         def normalization() -> nn.Module:
             return get_normalization(normalization_type, block_size, **(normalization_args or {}))
 
-        self.embed = nn.Embedding(vocab_size, block_size, padding_idx=embed_pad)
+        self.embed = label_embedding(vocab_size, block_size, embed_pad)
         self.dropout_embed = nn.Dropout(embed_dropout_rate)
         self.mega_blocks = nn.ModuleList()
         for _ in range(num_blocks):
@@ -138,8 +137,7 @@ class MEGADecoder(nn.Module):
             ValueError: `labels` has not two axes, or L is more than max_positions, without
                 chunks.
         """
-        if labels.dim() != 2:
-            raise ValueError(f"labels must be (batch, length), got shape {tuple(labels.shape)}.")
+        check_labels(labels)
         length = labels.size(1)
         context = length
         if 0 < self.chunk_size < length:
