@@ -66,7 +66,8 @@ class EncoderStep(nn.Module):
         window_shapes: name, R and C of each window, in their order.
 
     Raises:
-        ValueError: F gives no encoder frame, L is negative, or a conv1d block is not causal.
+        ValueError: F gives no encoder frame, L is negative, a conv1d block is not causal, or the
+            positions are legacy.
     """
 
     steps_back: Tensor
@@ -81,6 +82,8 @@ class EncoderStep(nn.Module):
         self.feature_frames = feature_frames
         self.left_context = left_context
         self.frames = self.encoder_frames(feature_frames)
+        if encoder.legacy:
+            raise ValueError("legacy positions depend on the length of the whole utterance.")
         if self.frames < 1:
             least = self.embed.offset + 3 * self.embed.stride
             raise ValueError(f"feature_frames must be at least {least}, got {feature_frames}.")

@@ -45,7 +45,8 @@ class RelPositionMultiHeadedAttention(nn.Module):
 
         Args:
             x: (B, T, D).
-            positions: (1, 2 T - 1, D), from the last frame's earliest key to the first's latest.
+            positions: (1, 2 T - 1, D), from the last frame's earliest key to the first's latest;
+                or (1, T, D) of `legacy_positions`.
             padding: (B, T) bool, True at frames that are not to be attended to.
 
         Returns:

@@ -25,7 +25,8 @@ class EBranchformer(nn.Module):
 
     def __init__(self, options: BlockOptions) -> None:
         super().__init__()
-        main, size, linear_size = options.main, options.hidden_size, options.linear_size
+        main, size = options.main, options.hidden_size
+        linear_size, gated_size = options.linear_size, options.cgmlp_linear_units
         self.self_att = RelPositionMultiHeadedAttention(
             options.heads, size, main.simplified_att_score
         )
@@ -34,13 +35,13 @@ class EBranchformer(nn.Module):
             size, linear_size, main.pos_wise_activation()
         )
         self.conv_mod = ConvolutionalSpatialGatingUnit(
-            linear_size, options.conv_mod_kernel_size, options.conv_mod_norm(), main.causal
+            gated_size, options.conv_mod_kernel_size, options.conv_mod_norm(), main.causal
         )
         self.depthwise_conv_mod = DepthwiseConvolution(
             size, options.depth_conv_kernel_size, main.causal
         )
-        self.channel_proj1 = nn.Sequential(nn.Linear(size, linear_size), nn.GELU())
-        self.channel_proj2 = nn.Linear(linear_size // 2, size)
+        self.channel_proj1 = nn.Sequential(nn.Linear(size, gated_size), nn.GELU())
+        self.channel_proj2 = nn.Linear(gated_size // 2, size)
         self.merge_proj = nn.Linear(2 * size, size)
         self.norm_self_att = options.norm()
         self.norm_feed_forward = options.norm()

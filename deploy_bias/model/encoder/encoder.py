@@ -16,7 +16,11 @@ from deploy_bias.model.encoder.conv1d import Conv1d
 from deploy_bias.model.encoder.conv_input import make_conv_input
 from deploy_bias.model.encoder.ebranchformer import EBranchformer
 from deploy_bias.model.encoder.options import BLOCK_TYPES, MainOptions, read_block, read_main, whole
-from deploy_bias.model.encoder.positions import relative_positions
+from deploy_bias.model.encoder.positions import (
+    LEGACY_FRAMES,
+    legacy_positions,
+    relative_positions,
+)
 
 
 class Encoder(nn.Module):
@@ -38,6 +42,8 @@ class Encoder(nn.Module):
     Attributes:
         stride, offset: F feature frames give (F - offset) // stride encoder frames, one for each
             stride + offset feature frames that it sees by convolution.
+        legacy: whether its attention takes ESPnet's legacy positions.
+        most_frames: the largest F with legacy positions, else None.
 
     Raises:
         TypeError: an option is of the wrong type.
@@ -64,6 +70,12 @@ class Encoder(nn.Module):
         self.encoders = _Blocks(body, self.embed.output_size, main)
         self.output_size = self.encoders.output_size
         self.stride, self.offset = self.embed.stride, self.embed.offset
+        self.legacy = main.legacy_positions
+        self.most_frames = None
+        if self.legacy:
+            if any(conf["block_type"] == "conv1d" for _, conf in body):
+                raise ValueError("a conv1d block has no legacy positions.")
+            self.most_frames = self.offset + (LEGACY_FRAMES + 1) * self.stride - 1
         for block in self.encoders.blocks:
             if isinstance(block, Conv1d) and not block.causal:
                 self.offset += self.stride * (block.padding + 1 - block.stride)
@@ -83,15 +95,23 @@ class Encoder(nn.Module):
             (B, T, D), and (B,) int64: how many of the T frames each utterance has.
 
         Raises:
-            ValueError: F is too small for one encoder frame.
+            ValueError: F is too small for one encoder frame, or too large for legacy positions.
         """
         least = self.stride + self.offset
         if x.size(1) < least:
             raise ValueError(f"x must have at least {least} frames, got {x.size(1)}.")
+        if self.most_frames is not None and x.size(1) > self.most_frames:
+            raise ValueError(
+                f"x must have at most {self.most_frames} frames, got {x.size(1)}: the legacy "
+                f"positions are {LEGACY_FRAMES} encoder frames."
+            )
         x = self.embed(x, x_len)
         lengths = (x_len - self.embed.offset) // self.embed.stride
         padding = torch.arange(x.size(1), device=x.device) >= lengths.unsqueeze(1)
-        positions = relative_positions(x.size(1), 0, x.size(2), x)
+        if self.legacy:
+            positions = legacy_positions(x.size(1), x.size(2), x)
+        else:
+            positions = relative_positions(x.size(1), 0, x.size(2), x)
         x, padding = self.encoders(x, positions, padding)
         return x, (~padding).sum(1)
 

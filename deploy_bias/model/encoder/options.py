@@ -15,17 +15,22 @@ from deploy_bias.model.normalization import get_normalization
 
 XFORMERS = ("conformer", "branchformer", "ebranchformer")
 BLOCK_TYPES = (*XFORMERS, "conv1d")
+REL_POS_TYPES = ("latest", "legacy")
 
 
 @dataclass(frozen=True)
 class MainOptions:
-    """`main_conf`. What acts in training alone is accepted and has no effect here."""
+    """`main_conf`. What acts in training alone is accepted and has no effect here.
+
+    rel_pos_type is an option of ESPnet's `asr` task; `asr_transducer` has the latest alone.
+    """
 
     pos_wise_act_type: str = "swish"
     conv_mod_act_type: str = "swish"
     pos_enc_dropout_rate: float = 0.0
     pos_enc_max_len: int = 5000
     simplified_att_score: bool = False
+    rel_pos_type: str = "latest"
     norm_type: str = "layer_norm"
     conv_mod_norm_type: str = "layer_norm"
     after_norm_eps: float | None = None
@@ -36,6 +41,11 @@ class MainOptions:
     short_chunk_size: int = 25
     num_left_chunks: int = 0
     activation_parameters: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def legacy_positions(self) -> bool:
+        """Whether scores are by ESPnet's legacy positions, see `legacy_positions`."""
+        return self.rel_pos_type == "legacy"
 
     @property
     def causal(self) -> bool:
@@ -71,16 +81,31 @@ def read_main(conf: Mapping[str, Any]) -> MainOptions:
     )
     for name in ("simplified_att_score", "dynamic_chunk_training"):
         flag(conf, name, "main_conf", False)
+    if options.rel_pos_type not in REL_POS_TYPES:
+        raise ValueError(
+            f"main_conf: rel_pos_type must be one of {', '.join(REL_POS_TYPES)}, "
+            f"got {options.rel_pos_type!r}."
+        )
+    if options.legacy_positions and (options.causal or options.simplified_att_score):
+        raise ValueError(
+            "main_conf: rel_pos_type legacy goes with neither simplified_att_score nor "
+            "dynamic_chunk_training: ESPnet's asr task, which has it, has neither."
+        )
     return options
 
 
 @dataclass(frozen=True)
 class BlockOptions:
-    """One entry of `body_conf` that is a conformer, branchformer or ebranchformer."""
+    """One entry of `body_conf` that is a conformer, branchformer or ebranchformer.
+
+    cgmlp_linear_units is an option of ESPnet's `asr` task: the size of the gated perceptron, which
+    in `asr_transducer` is linear_size.
+    """
 
     main: MainOptions
     hidden_size: int
     linear_size: int
+    cgmlp_linear_units: int
     conv_mod_kernel_size: int
     depth_conv_kernel_size: int
     heads: int
@@ -96,10 +121,10 @@ class BlockOptions:
         )
 
     def conv_mod_norm(self) -> nn.Module:
-        """Make the normalisation of the spatial gating unit: half of linear_size features."""
+        """Make the normalisation of the spatial gating unit: half of the perceptron's features."""
         return get_normalization(
             self.main.conv_mod_norm_type,
-            self.linear_size // 2,
+            self.cgmlp_linear_units // 2,
             eps=self.conv_mod_norm_eps,
             partial=self.conv_mod_norm_partial,
         )
@@ -117,6 +142,7 @@ def read_block(conf: Mapping[str, Any], where: str, main: MainOptions) -> BlockO
         main=main,
         hidden_size=whole(conf, "hidden_size", where),
         linear_size=whole(conf, "linear_size", where),
+        cgmlp_linear_units=whole(conf, "cgmlp_linear_units", where, conf.get("linear_size")),
         conv_mod_kernel_size=whole(conf, "conv_mod_kernel_size", where),
         depth_conv_kernel_size=whole(
             conf, "depth_conv_kernel_size", where, conf["conv_mod_kernel_size"]
@@ -132,8 +158,9 @@ def read_block(conf: Mapping[str, Any], where: str, main: MainOptions) -> BlockO
             f"{where}: hidden_size must be a multiple of heads = {options.heads}, "
             f"got {options.hidden_size}."
         )
-    if kind != "conformer" and options.linear_size % 2:
-        raise ValueError(f"{where}: linear_size must be even, got {options.linear_size}.")
+    if kind != "conformer" and options.cgmlp_linear_units % 2:
+        name = "cgmlp_linear_units" if "cgmlp_linear_units" in conf else "linear_size"
+        raise ValueError(f"{where}: {name} must be even, got {options.cgmlp_linear_units}.")
     kernels = ["conv_mod_kernel_size"]
     if kind == "ebranchformer":
         kernels.append("depth_conv_kernel_size")

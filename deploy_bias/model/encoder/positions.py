@@ -10,6 +10,10 @@ import math
 import torch
 from torch import Tensor
 
+LEGACY_FRAMES = 5000
+"""The rows of ESPnet's legacy table. Past them it keeps a larger one, which changes all that comes
+after: shorter utterances too."""
+
 
 def relative_positions(frames: int, left_context: int, size: int, like: Tensor) -> Tensor:
     """Return the encodings of key offsets from T + L - 1 before the query to T - 1 after it.
@@ -26,9 +30,32 @@ def relative_positions(frames: int, left_context: int, size: int, like: Tensor) 
     Returns:
         (1, P, D), earliest key first, in the dtype of `like`.
     """
-    offsets = torch.arange(
-        frames + left_context - 1, -frames, -1, dtype=torch.float32, device=like.device
-    )
+    return _encodings(frames + left_context - 1, -frames, size, like)
+
+
+def legacy_positions(frames: int, size: int, like: Tensor) -> Tensor:
+    """Return the encodings that ESPnet's legacy attention takes: the head of a reversed table.
+
+    They are of the offsets 4999 down to 5000 - T, whatever T is, so what a query scores depends on
+    T. `align` takes the scores of these T rows as it takes those of P: key j of query i gets row
+    T - 1 + j - i; key i + 1 gets 0; a later key j gets row j - i - 2 of query i + 1.
+
+    Source: `LegacyRelPositionalEncoding` of `espnet.nets.pytorch_backend.transformer.embedding`.
+
+    Args:
+        frames: T, at most `LEGACY_FRAMES`.
+        size: D, even.
+        like: gives dtype and device.
+
+    Returns:
+        (1, T, D) in the dtype of `like`.
+    """
+    return _encodings(LEGACY_FRAMES - 1, LEGACY_FRAMES - 1 - frames, size, like)
+
+
+def _encodings(first: int, end: int, size: int, like: Tensor) -> Tensor:
+    """Return the encodings (1, first - end, D) of the offsets from `first` down to `end` + 1."""
+    offsets = torch.arange(first, end, -1, dtype=torch.float32, device=like.device)
     pairs = torch.arange(0, size, 2, dtype=torch.float32, device=like.device)
     angles = offsets.unsqueeze(1) * torch.exp(pairs * -(math.log(10000.0) / size))
     table = torch.stack([angles.sin(), angles.cos()], dim=-1).view(1, -1, size)
@@ -42,7 +69,8 @@ def align(scores: Tensor, keys: int) -> Tensor:
     row less one element. So a slice, a reshape and a slice do it, without any index.
 
     Args:
-        scores: (..., T, P + 1), by relative position; the last column is never read.
+        scores: (..., T, P + 1), by relative position; the last column is never read. Or (..., T,
+            T + 1) by legacy position, with zeros in the last column.
         keys: K, L + T keys.
 
     Returns:

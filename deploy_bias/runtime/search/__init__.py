@@ -1,7 +1,8 @@
 """Transducer searches: encoder frames in, labels and scores out. One file a search.
 
 `greedy` follows the best label; `default` and `maes` are the beam searches of ESPnet's
-BeamSearchTransducer, with its names, defaults and results.
+BeamSearchTransducer, with its names, defaults and results. `asr_greedy` and `mbg` are of ESPnet's
+`asr` task: what it does with a beam_size of 1, and with blanks of several frames.
 """
 
 import inspect
@@ -9,13 +10,17 @@ import inspect
 from deploy_bias.errors import OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.search.asr_greedy import AsrGreedySearch
 from deploy_bias.runtime.search.default import DefaultSearch
 from deploy_bias.runtime.search.greedy import GreedySearch
 from deploy_bias.runtime.search.maes import MaesSearch
+from deploy_bias.runtime.search.mbg import MultiBlankGreedySearch
 from deploy_bias.runtime.search.search import Result, Search
 
 SEARCHES: dict[str, type[Search]] = {
     "greedy": GreedySearch,
+    "asr_greedy": AsrGreedySearch,
+    "mbg": MultiBlankGreedySearch,
     "default": DefaultSearch,
     "maes": MaesSearch,
 }
@@ -40,9 +45,11 @@ def open_search(name: str, decoder: Decoder, joint: Joint, **options: float) -> 
 
 __all__ = [
     "SEARCHES",
+    "AsrGreedySearch",
     "DefaultSearch",
     "GreedySearch",
     "MaesSearch",
+    "MultiBlankGreedySearch",
     "Result",
     "Search",
     "open_search",

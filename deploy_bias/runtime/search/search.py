@@ -75,6 +75,9 @@ class Hypothesis:
 class Search(ABC):
     """A search over the encoder frames of one utterance; they may come in pieces.
 
+    Attributes:
+        first_label: what the decoder is fed before the first frame.
+
     Args:
         decoder: of a bundle.
         joint: of the same one.
@@ -82,6 +85,8 @@ class Search(ABC):
     Raises:
         ContractError: they are of two models.
     """
+
+    first_label = BLANK
 
     def __init__(self, decoder: Decoder, joint: Joint) -> None:
         if joint.graph.weights_sha256 != decoder.graph.weights_sha256:
@@ -98,7 +103,7 @@ class Search(ABC):
         Raises:
             ContractError: the search is closed.
         """
-        self._hypotheses = [Hypothesis(Prefix((), BLANK, self._stream.start()))]
+        self._hypotheses = [Hypothesis(Prefix((), self.first_label, self._stream.start()))]
         self._frame = 0
 
     def accept(self, encoder_out: np.ndarray) -> None:

@@ -225,7 +225,7 @@ class TestWhatIsRefused:
     @pytest.mark.parametrize(
         ("name", "options", "message"),
         [
-            ("beam", {}, "choose from greedy, default, maes"),
+            ("beam", {}, "choose from greedy, asr_greedy, mbg, default, maes"),
             ("greedy", {"beam_size": 2}, "beam_size"),
             ("default", {"beam_size": 0}, "beam_size must be an int, 1 or more, got 0"),
             ("default", {"beam_size": 2.5}, "beam_size must be an int"),
