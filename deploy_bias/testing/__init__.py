@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deploy_bias.export.testing import ParityError, assert_export_parity
+    from deploy_bias.export.testing import Artifact, ParityError, assert_export_parity
 
-__all__ = ["ParityError", "assert_export_parity"]
+__all__ = ["Artifact", "ParityError", "assert_export_parity"]
 
 observers: list[Callable[[dict[str, Any]], None]] = []
 """Called with what parity.json holds of each comparison; the pytest plugin is one."""

@@ -13,6 +13,7 @@ Quantised, they are judged on that alone; a bias has nothing to quantise and is 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -78,31 +79,35 @@ def _names(bundle: Bundle, without: Sequence[str]) -> list[str]:
 
 
 def check(
-    proof: Proof, loaded: Graph, backend: str, attribute: bool = False
+    proof: Proof,
+    loaded: Graph,
+    stages_before: Callable[[], Iterator[Stage]],
+    stage: str,
+    attribute: bool = False,
 ) -> tuple[CaseResult, ...]:
     """Run a graph on every case, and explain what failed.
 
     Args:
         proof: what it must give.
         loaded: the graph on a backend.
-        backend: its name.
+        stages_before: makes the stages of its export, in order.
+        stage: what the loaded graph itself is called among them.
         attribute: explain the worst case of each output, too.
     """
     call = _call(loaded)
     cases = proof.judge(call)
 
     def stages() -> Iterator[Stage]:
-        maker = exporter(backend)
-        yield from maker.stages(proof.graph)
+        yield from stages_before()
         yield (
-            maker.STAGE,
+            stage,
             lambda *tensors: tuple(
                 torch.from_numpy(array)
                 for array in loaded.run([tensor.numpy() for tensor in tensors])
             ),
         )
 
-    found = GraphResult(loaded.contract.name, backend, "fp32", "", cases)
+    found = GraphResult(loaded.contract.name, "", "fp32", "", cases)
     worst = [case for case in found.worst_by_output if attribute or not case.passed]
     if not worst:
         return cases
@@ -196,7 +201,9 @@ class _Gate:
             if not stored:
                 raise BundleError(f"no test vectors for {contract.name}; export again.")
             self.proofs[key] = Proof(self._graph(contract), stored)
-        return check(self.proofs[key], loaded, backend, self.attribute)
+        proof, maker = self.proofs[key], exporter(backend)
+        stages = partial(maker.stages, proof.graph)
+        return check(proof, loaded, stages, maker.STAGE, self.attribute)
 
     def agreement(
         self, contract: GraphContract, precision: Precision, loaded: Mapping[str, Graph]

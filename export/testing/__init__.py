@@ -1,6 +1,7 @@
 """Any module, and what a backend makes of it; `deploy_bias.testing` is the door to it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -8,10 +9,15 @@ from torch import nn
 from deploy_bias.bundle.contract import State
 from deploy_bias.errors import OptionError
 from deploy_bias.export.parity.results import CaseResult, GraphResult, Report
+from deploy_bias.export.testing.artifacts import Artifact, Function, artifacts_of
 from deploy_bias.export.testing.flat import Inputs
 from deploy_bias.export.testing.module_graph import ModuleGraph
 from deploy_bias.export.testing.prove import prove
 from deploy_bias.testing import observers
+
+__all__ = ["Artifact", "ParityError", "assert_export_parity"]
+
+BACKENDS = ("torchscript", "onnx", "executorch")
 
 
 class ParityError(AssertionError):
@@ -27,7 +33,8 @@ def assert_export_parity(
     module: nn.Module,
     example_inputs: Inputs,
     *,
-    backends: Sequence[str] = ("torchscript", "onnx", "executorch"),
+    backends: Sequence[str] | None = None,
+    artifacts: Sequence[str | Path | Function | Artifact] = (),
     cases: Mapping[str, Inputs | Sequence[Inputs]] | None = None,
     steps: int | None = None,
     state: Mapping[str, str | State] | None = None,
@@ -36,7 +43,7 @@ def assert_export_parity(
     seed: int = 0,
     attribute: bool = False,
 ) -> Report:
-    """Export a module to every backend, run it there, and compare every output with float64.
+    """Export a module to every backend, or take your own files; compare every output with float64.
 
     The module is copied in eval mode and its shapes are those of the example. It is run on the
     example, on stress inputs made like it (zeros, large, tiny, one-hot, repeated rows, ...: those
@@ -48,7 +55,11 @@ def assert_export_parity(
         module: the eager module, float32.
         example_inputs: a tensor, a tuple of arguments, or arguments by name; tensors may be nested
             in tuples, lists and dicts. Input names are those of `forward`: x; windows_0 in a list.
-        backends: what must be right. One that is not installed fails.
+        backends: what it is exported to and must be right there. Default "torchscript", "onnx" and
+            "executorch", or none where there are artifacts. One that is not installed fails.
+        artifacts: files that you made of the module (.onnx, .pte, .pt, .pt2, OpenVINO's .xml) and
+            functions of numpy arrays by name, judged as the exports are. Each may be an `Artifact`,
+            that says the file's names, its method, or the providers of ONNX Runtime.
         cases: more cases by name, recorded inputs above all: inputs as the example, or a list of
             them, one a step.
         steps: of a rollout, if there is state, default 16; each backend carries its own.
@@ -68,13 +79,14 @@ def assert_export_parity(
         ParityError: an AssertionError that shows for each output that failed its worst element,
             the smallest case and the first stage of the export at which the error appears.
         OptionError: the arguments do not fit the module; or it is no function of its inputs, for it
-            changes an input or its own buffers, or draws random numbers in eval mode.
+            changes an input or its own buffers, or draws random numbers in eval mode; or which
+            input or output of a file is which is not certain.
         BackendError: there is no backend of a name.
     """
     __tracebackhide__ = True  # pytest shows the line of the test
     try:
-        if isinstance(backends, str) or not backends:
-            raise OptionError(f"backends: expected some names, as ['onnx'], got {backends!r}.")
+        files = artifacts_of(artifacts)
+        names = _backends(backends, files)
         graph = ModuleGraph(
             module,
             example_inputs,
@@ -85,7 +97,7 @@ def assert_export_parity(
             ranges=ranges or {},
             seed=seed,
         )
-        report = prove(graph, backends, attribute)
+        report = prove(graph, names, files, attribute)
     except Exception as error:
         _tell(_not_compared(module, error))
         raise
@@ -93,6 +105,14 @@ def assert_export_parity(
     if not report.passed:
         raise ParityError(report)
     return report
+
+
+def _backends(given: object, files: Sequence[Artifact]) -> list[str]:
+    if given is None:
+        return [] if files else list(BACKENDS)
+    if isinstance(given, str) or not isinstance(given, Sequence) or not (given or files):
+        raise OptionError(f"backends: expected some names, as ['onnx'], got {given!r}.")
+    return list(given)
 
 
 def _tell(report: Report) -> None:

@@ -1,17 +1,21 @@
-"""Export any module in memory, and prove what came out."""
+"""Export any module in memory, and prove what came out, and the files made of it elsewhere."""
 
 import hashlib
+import importlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import deploy_bias
 from deploy_bias.bundle.contract import ForeignModule
 from deploy_bias.bundle.manifest import Label
+from deploy_bias.errors import OptionError
 from deploy_bias.export.backends import exporter
 from deploy_bias.export.graph import ExportGraph
 from deploy_bias.export.parity.gate import check, one_thread
-from deploy_bias.export.parity.proof import Proof
+from deploy_bias.export.parity.proof import Proof, Stage
 from deploy_bias.export.parity.results import CaseResult, GraphResult, Report
+from deploy_bias.export.testing.artifacts import Artifact, reader
+from deploy_bias.export.testing.artifacts.matching import DifferentInterface, FileSession
 from deploy_bias.export.testing.module_graph import ModuleGraph
 from deploy_bias.runtime import Graph
 from deploy_bias.runtime.backends import missing_package, open_session
@@ -20,44 +24,99 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """torch.onnx writes its errors for a terminal."""
 
 
-def prove(graph: ModuleGraph, backends: Sequence[str], attribute: bool = False) -> Report:
-    """Export a graph to each backend and run it there on every case.
+def prove(
+    graph: ModuleGraph,
+    backends: Sequence[str],
+    artifacts: Sequence[Artifact] = (),
+    attribute: bool = False,
+) -> Report:
+    """Export a graph to each backend and run it there on every case; and run files on them.
 
-    A backend that is not installed, or that cannot export the graph, is a result that did not
-    pass; the others are still checked.
+    What is not installed, and what cannot be exported or loaded, is a result that did not pass; the
+    others are still checked.
 
     Args:
         graph: what is to be proven.
-        backends: their names.
+        backends: the names of those to export to.
+        artifacts: what somebody else made of the module.
         attribute: see `deploy_bias.export.parity.gate.check`.
 
     Raises:
         BackendError: there is no backend of a name.
+        OptionError: it is not certain which input or output of a file is which.
     """
     with one_thread():
         missing = {name: missing_package(name) for name in backends}
         proof = Proof(graph)
-        return Report(
-            tuple(_result(proof, name, package, attribute) for name, package in missing.items()),
-            refused=graph.refused,
-        )
+        exported = [_exported(proof, *found, attribute) for found in missing.items()]
+        read = [_read(proof, artifact, attribute) for artifact in artifacts]
+        return Report((*exported, *read), refused=graph.refused)
 
 
-def _result(proof: Proof, backend: str, missing: str | None, attribute: bool) -> GraphResult:
+def _exported(proof: Proof, backend: str, missing: str | None, attribute: bool) -> GraphResult:
+    def stages() -> Iterator[Stage]:
+        yield from exporter(backend).stages(proof.graph)
+
+    return _result(
+        proof,
+        (backend, ""),
+        missing,
+        ("export", lambda: _export(proof.graph, backend)),
+        lambda loaded: check(proof, loaded, stages, exporter(backend).STAGE, attribute),
+    )
+
+
+def _read(proof: Proof, artifact: Artifact, attribute: bool) -> GraphResult:
+    def load() -> Graph:
+        assert isinstance(proof.graph, ModuleGraph)
+        file = reader(artifact).open_file(artifact, proof.graph)
+        return Graph(proof.contract, FileSession(artifact, file, proof.graph))
+
+    package = reader(artifact).PACKAGE
+    return _result(
+        proof,
+        (artifact.name, artifact.name),
+        _missing(package),
+        ("load", load),
+        lambda loaded: check(proof, loaded, lambda: iter(()), "the file", attribute),
+    )
+
+
+def _result(
+    proof: Proof,
+    names: tuple[str, str],
+    missing: str | None,
+    load: tuple[str, Callable[[], Graph]],
+    judge: Callable[[Graph], tuple[CaseResult, ...]],
+) -> GraphResult:
+    """Load a graph and judge it; what keeps it from that is its problem.
+
+    Args:
+        proof: what it must give.
+        names: of its backend and its artifact.
+        missing: the package that is not installed, if any.
+        load: what loading it is called, and does.
+        judge: runs it on every case.
+    """
     cases: tuple[CaseResult, ...] = ()
     problem = None if missing is None else f"not checked: {missing} is not installed"
-    doing = "export"
     if problem is None:
+        doing, graph = load
         try:
-            loaded = _export(proof.graph, backend)
+            loaded = graph()
             doing = "run"
-            cases = check(proof, loaded, backend, attribute)
+            cases = judge(loaded)
+        except OptionError:
+            raise
+        except DifferentInterface as error:
+            problem = f"is no export of this module: {error}"
         except Exception as error:  # each exporter and runtime has its own; the others count
-            said = COLOURS.sub("", f"{type(error).__name__}: {error}")
-            problem = f"failed to {doing}: {said}"
+            text = COLOURS.sub("", f"{type(error).__name__}: {error}")
+            problem = f"failed to {doing}: {text}"
     module = proof.contract.module
     assert isinstance(module, ForeignModule)
-    return GraphResult(module.name, backend, "fp32", "", cases, problem=problem)
+    backend, artifact = names
+    return GraphResult(module.name, backend, "fp32", artifact, cases, problem=problem)
 
 
 def _export(graph: ExportGraph, backend: str) -> Graph:
@@ -78,3 +137,11 @@ def _sha256(graph: ExportGraph) -> str:
         hashed.update(name.encode())
         hashed.update(tensor.cpu().contiguous().numpy().tobytes())
     return hashed.hexdigest()
+
+
+def _missing(package: str) -> str | None:
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        return package
+    return None

@@ -1,0 +1,193 @@
+"""Which input and output of a file is which of the module's."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from deploy_bias.bundle.contract import TensorSpec
+from deploy_bias.errors import OptionError
+from deploy_bias.export.testing.artifacts import Artifact, File, Port
+from deploy_bias.export.testing.module_graph import ModuleGraph
+
+
+class DifferentInterface(Exception):
+    """The inputs or outputs of a file are not the module's, whatever its numbers are."""
+
+
+class FileSession:
+    """A file that is called in the order of the module's contract.
+
+    Args:
+        artifact: what was given.
+        file: what was opened of it.
+        graph: of the module.
+
+    Raises:
+        DifferentInterface: their number, dtypes or shapes differ from the module's.
+        OptionError: it is not certain which is which.
+    """
+
+    def __init__(self, artifact: Artifact, file: File, graph: ModuleGraph) -> None:
+        self.label: str | None = None
+        self._file = file
+        contract = graph.contract
+        self._inputs = _matched(
+            "input", artifact, artifact.inputs, contract.inputs, file.inputs, file.in_order
+        )
+        taken = [index for index in self._inputs if index is not None]
+        if len(taken) < len(file.inputs):
+            left = [port.name for i, port in enumerate(file.inputs) if i not in taken]
+            raise DifferentInterface(
+                f"it takes {', '.join(left)} besides, which the module does not: its inputs are "
+                f"{_names(contract.inputs)}"
+            )
+        example = [tensor.numpy() for tensor in graph.example_inputs()]
+        if file.outputs is None:
+            arrays = self._run(example)
+            ports = tuple(
+                Port(spec.name, array.dtype.name, array.shape)
+                for spec, array in zip(contract.outputs, arrays, strict=False)
+            )
+            _check_number(contract.outputs, len(arrays))
+        else:
+            ports = file.outputs
+            if len(artifact.outputs) < len(contract.outputs):
+                _check_number(contract.outputs, len(ports))
+        maps: Mapping[str, str] = {} if file.outputs is None else artifact.outputs
+        outputs = _matched("output", artifact, maps, contract.outputs, ports, file.in_order)
+        self._outputs = [_index(index) for index in outputs]
+        with torch.no_grad():
+            expected = graph.eager(torch.float32)(graph.example)
+        for array, spec in zip(self.run("", example), contract.outputs, strict=True):
+            like = expected[spec.name].numpy()
+            if (array.dtype, array.shape) != (like.dtype, like.shape):
+                raise DifferentInterface(
+                    f"its {spec.name} is {array.dtype} {array.shape} on the example, and the "
+                    f"module's {like.dtype} {like.shape}"
+                )
+
+    def run(self, graph: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run the file on inputs in the order of the contract."""
+        found = self._run(inputs)
+        return [found[index] for index in self._outputs]
+
+    def _run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        fed = {i: array for i, array in zip(self._inputs, inputs, strict=True) if i is not None}
+        return self._file.run([fed[index] for index in range(len(self._file.inputs))])
+
+
+def _index(index: int | None) -> int:
+    assert index is not None
+    return index
+
+
+def _check_number(specs: Sequence[TensorSpec], number: int) -> None:
+    if number != len(specs):
+        raise DifferentInterface(
+            f"it gives {number} output{'' if number == 1 else 's'}, and the module "
+            f"{len(specs)}: {_names(specs)}"
+        )
+
+
+def _matched(
+    kind: str,
+    artifact: Artifact,
+    names: Mapping[str, str],
+    specs: Sequence[TensorSpec],
+    ports: Sequence[Port],
+    in_order: bool,
+) -> list[int | None]:
+    """Return the index of the port of each spec; None of an input that the file does not take.
+
+    First what the user says, then equal names, then the order if it is the module's, then what no
+    two have alike.
+    """
+    index = {port.name: number for number, port in enumerate(ports)}
+    _check_names(kind, artifact, names, specs, index)
+    found = {spec.name: index[names[spec.name]] for spec in specs if spec.name in names}
+    for spec in specs:
+        if spec.name not in found and index.get(spec.name, -1) not in (-1, *found.values()):
+            found[spec.name] = index[spec.name]
+    left = [spec for spec in specs if spec.name not in found]
+    free = [number for number in range(len(ports)) if number not in found.values()]
+    if left and in_order and len(specs) == len(ports) and not found:
+        found = {spec.name: number for number, spec in enumerate(specs)}
+    elif left and free:
+        fits = {s.name: [i for i in free if _problem(s, ports[i]) is None] for s in left}
+        if len(left) == len(free) == 1:
+            fits = {left[0].name: free}
+        if none := [name for name, fit in fits.items() if not fit]:
+            raise DifferentInterface(
+                f"none of its {kind}s {', '.join(_show(ports[i]) for i in free)} is like the "
+                f"module's {_names([s for s in left if s.name in none])}"
+            )
+        chosen = [fit[0] for fit in fits.values()]
+        if any(len(fit) > 1 for fit in fits.values()) or len(set(chosen)) < len(chosen):
+            suggestion = {s.name: ports[i].name for s, i in zip(left, free, strict=False)}
+            raise OptionError(
+                f"{artifact.name}: which {kind} is which is not certain: the file has "
+                f"{', '.join(_show(ports[i]) for i in free)} for the module's {_names(left)}. Say "
+                f"it by the module's names, as Artifact({artifact.name!r}, "
+                f"{kind}s={suggestion!r})."
+            )
+        found |= dict(zip(fits, chosen, strict=True))
+    for spec in specs:
+        if spec.name in found and (problem := _problem(spec, ports[found[spec.name]])):
+            raise DifferentInterface(f"its {kind} {problem}")
+    if kind == "output" and len(found) < len(specs):
+        missing = [spec for spec in specs if spec.name not in found]
+        raise DifferentInterface(f"it does not give {_names(missing)}")
+    return [found.get(spec.name) for spec in specs]
+
+
+def _check_names(
+    kind: str,
+    artifact: Artifact,
+    names: Mapping[str, str],
+    specs: Sequence[TensorSpec],
+    index: Mapping[str, int],
+) -> None:
+    for own, theirs in names.items():
+        if own not in {spec.name for spec in specs}:
+            raise OptionError(
+                f"{artifact.name}: {kind}s={{{own!r}: ...}}: the module has no {kind} {own!r}, "
+                f"only {', '.join(spec.name for spec in specs)}."
+            )
+        if theirs not in index:
+            raise OptionError(
+                f"{artifact.name}: {kind}s={{{own!r}: {theirs!r}}}: the file has no {kind} "
+                f"{theirs!r}, only {', '.join(index)}."
+            )
+    if len(set(names.values())) < len(names):
+        raise OptionError(f"{artifact.name}: {kind}s= names one of the file's twice.")
+
+
+def _problem(spec: TensorSpec, port: Port) -> str | None:
+    """Return how a port differs from what the module has, if it does."""
+    dtype = port.dtype is None or port.dtype == spec.dtype
+    shape = port.shape is None or (
+        len(port.shape) == len(spec.shape)
+        and all(
+            size is None or size == wanted
+            for size, wanted in zip(port.shape, spec.shape, strict=True)
+        )
+    )
+    return None if dtype and shape else f"{_show(port)} differs from the module's {_names([spec])}"
+
+
+def _show(port: Port) -> str:
+    shape = "any shape"
+    if port.shape is not None:
+        shape = f"({', '.join('?' if size is None else str(size) for size in port.shape)})"
+    return f"{port.name} ({port.dtype or 'any dtype'}, {shape})"
+
+
+def _names(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(
+        f"{spec.name} ({spec.dtype}, ({', '.join(map(_size, spec.shape))}))" for spec in specs
+    )
+
+
+def _size(size: object) -> str:
+    return str(size) if isinstance(size, int) else str(getattr(size, "name", size))
