@@ -32,6 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from deploy_bias.export.steps.normalization import step_normalization
+from deploy_bias.export.steps.stack import layer_of, stack
 from deploy_bias.model.decoder.feed_forward import NormalizedPositionwiseFeedForward
 from deploy_bias.model.decoder.mega import MEGA
 from deploy_bias.model.decoder.mega_decoder import MEGADecoder
@@ -101,13 +102,12 @@ class DecoderStep(nn.Module):
         hidden = (self.steps_back > valid.unsqueeze(1)).to(x.dtype) * least
         states, keys, values = [], [], []
         for index, block in enumerate(self.blocks):
-            # narrow, unlike select, is delegated.
-            state = ema_state.narrow(0, index, 1).view(ema_state.shape[1:])
+            state = layer_of(ema_state, index)
             x, state, key, value = block(x, hidden, state, key_windows[index], value_windows[index])
             states.append(state)
             keys.append(key)
             values.append(value)
-        return self.final_norm(x), _stack(states), _stack(keys), _stack(values)
+        return self.final_norm(x), stack(states), stack(keys), stack(values)
 
     def example_inputs(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor], list[Tensor]]:
         """Return inputs of `forward`: label 0 with an empty context, all zeros."""
@@ -227,10 +227,3 @@ def _split(linear: nn.Linear, sizes: list[int]) -> list[nn.Linear]:
         part.bias = nn.Parameter(bias.detach().clone())
         parts.append(part)
     return parts
-
-
-def _stack(rows: list[Tensor]) -> Tensor:
-    """`torch.stack` from operators that are delegated."""
-    rows = [row.view(1, *row.shape) for row in rows]
-    # XNNPACK takes no cat of one tensor.
-    return torch.cat(rows) if len(rows) > 1 else rows[0]

@@ -1,17 +1,22 @@
 """The step graph: ESPnet's decoding, label by label, in eager torch and on the runtimes."""
 
-import collections
 import itertools
 
-import numpy as np
 import pytest
 import torch
-from torch.utils._pytree import tree_leaves
 
 from deploy_bias.export.steps.mega_decoder import DecoderStep
 from tests.deploy_bias.model.decoder.test_mega_decoder import OPTIONS
 from tests.espnet import models
 from tests.espnet.models import espnet_rollout, largest, random_labels, rollout
+from tests.export.steps.runtimes import (
+    exported,
+    lower,
+    on_executorch,
+    on_onnx_runtime,
+    on_torchscript,
+    operators,
+)
 
 CONTEXT = 5
 BIASES = pytest.mark.parametrize("bias", ["simple", "rotary"])
@@ -214,29 +219,13 @@ class TestExports:
             torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-5)
 
     def test_torch_export(self, case):
-        self.check(case, torch.export.export(case[0], case[0].example_inputs()).module())
+        self.check(case, exported(case[0]))
 
     def test_torchscript(self, case):
-        traced = torch.jit.trace(case[0], case[0].example_inputs())
-        self.check(case, torch.jit.freeze(traced))
+        self.check(case, on_torchscript(case[0]))
 
     def test_onnx_runtime(self, case, tmp_path):
-        import onnxruntime
-
-        path = tmp_path / "decoder.onnx"
-        program = torch.onnx.export(case[0], case[0].example_inputs(), dynamo=True, verbose=False)
-        program.save(path)
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        names = [given.name for given in session.get_inputs()]
-
-        def run(*inputs):
-            arrays = [np.ascontiguousarray(tensor) for tensor in tree_leaves(inputs)]
-            return [
-                torch.from_numpy(a)
-                for a in session.run(None, dict(zip(names, arrays, strict=True)))
-            ]
-
-        self.check(case, run)
+        self.check(case, on_onnx_runtime(case[0], tmp_path))
 
     def test_executorch_xnnpack(self, case, tmp_path):
         self.check(case, on_executorch(lower(case[0]), tmp_path))
@@ -278,37 +267,6 @@ def test_one_delegate_takes_all_but_the_embedding_and_the_count_of_rows(options)
         "aten::gt.Tensor": 1,
         "dim_order_ops::_to_dim_order_copy": 1,
     }
-
-
-def lower(step):
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
-
-    program = torch.export.export(step, step.example_inputs())
-    return to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
-
-
-def on_executorch(lowered, folder):
-    """Return what runs a lowered step on ExecuTorch's runtime."""
-    from executorch.runtime import Runtime
-
-    path = folder / "decoder.pte"
-    path.write_bytes(lowered.to_executorch().buffer)
-    method = Runtime.get().load_program(path).load_method("forward")
-
-    def run(*inputs):
-        return method.execute([tensor.contiguous() for tensor in tree_leaves(inputs)])
-
-    return run
-
-
-def operators(lowered):
-    """Count the operators of the top graph: what is in a delegate is not seen here."""
-    calls = collections.Counter()
-    for node in lowered.exported_program().graph.nodes:
-        if node.op == "call_function" and "getitem" not in node.name:
-            calls[node.target.name()] += 1
-    return dict(calls)
 
 
 def random_inputs(step, seed=2):
