@@ -3,8 +3,9 @@
 The modules need torch and load on first use; `deploy_bias.runtime` runs without it.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from deploy_bias.packages import load
 
 if TYPE_CHECKING:
     from deploy_bias.model.bias.positional_bias import (
@@ -41,5 +42,5 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+        return load(_HOME[name], name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,10 +8,9 @@ What is here needs torch and the exporters, and loads on first use: the command 
 without them.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
-from deploy_bias.errors import BackendError
+from deploy_bias.packages import load
 
 if TYPE_CHECKING:
     from deploy_bias.export.bundle import export_bundle
@@ -56,11 +55,6 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    except ImportError as error:
-        raise BackendError(
-            f"{name} needs {error.name}, which is not installed: pip install 'deploy-bias[export]'."
-        ) from error
+    if name in _HOME:
+        return load(f"{__name__}.{_HOME[name]}", name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

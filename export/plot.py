@@ -9,6 +9,7 @@ from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import BiasModule
 from deploy_bias.errors import OptionError
 from deploy_bias.export.sources.bias import Bias, build_bias_module
+from deploy_bias.packages import needed
 
 
 def bias_modules(bundle: Bundle) -> dict[str, Bias]:
@@ -31,7 +32,8 @@ def plot_biases(bundle: Bundle, path: Path) -> None:
     Raises:
         OptionError: the file's ending is no format that matplotlib writes.
     """
-    import matplotlib
+    with needed("matplotlib", "--plot"):
+        import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot

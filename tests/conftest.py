@@ -1,6 +1,7 @@
 """Shared models and bundles. A bundle costs seconds, so each is exported once."""
 
 import os
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,7 +17,11 @@ from hypothesis import settings
 from deploy_bias import RelativePositionBias, RotaryRelativePositionBias
 from deploy_bias.bundle import Bundle
 from deploy_bias.export import export_bundle
+from deploy_bias.export.cli import main
 from tests.espnet.models import perturb
+
+COMMAND = str(Path(sys.executable).with_name("deploy-bias"))
+"""The installed command."""
 
 torch.set_num_threads(1)
 # A first call compiles and a busy machine stalls; no property here is about time.
@@ -28,6 +33,21 @@ settings.load_profile("deploy_bias")
 def _seed():
     """The same random parameters in any order of the tests."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Run the command in this process; return exit status, stdout and stderr."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["deploy-bias", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        written = capfd.readouterr()
+        return stop.value.code or 0, written.out, written.err
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from deploy_bias.bundle import MANIFEST, PARITY, Bundle
 from deploy_bias.bundle.manifest import Artifact
 from deploy_bias.cli.console import Debug, out
 from deploy_bias.errors import BundleError, SourceError
+from deploy_bias.packages import needed
 
 ASSETS = Path("app/src/main/assets")
 WAVS = Path(str(files("deploy_bias"))) / "data/digits/wavs"
@@ -123,7 +124,8 @@ def _check_artifacts(bundle: Bundle, artifacts: Sequence[Artifact]) -> None:
 
 def _recordings(bundle: Bundle, backend: str) -> dict[str, str]:
     """Return what is heard in each shipped recording; none if the model cannot hear them."""
-    import soundfile
+    with needed("soundfile", "reading the recordings"):
+        import soundfile
 
     from deploy_bias.runtime import Recognizer
 

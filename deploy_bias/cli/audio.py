@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from deploy_bias.errors import BackendError, SourceError
+from deploy_bias.packages import needed
 
 BLOCK_SECONDS = 0.1
 
@@ -31,13 +32,8 @@ def read_blocks(path: Path) -> Iterator[Block]:
         SourceError: the file is missing, a folder, no audio or damaged.
         BackendError: soundfile is not installed.
     """
-    try:
+    with needed("soundfile", "reading audio"):
         import soundfile
-    except (ImportError, OSError) as error:
-        raise BackendError(
-            "reading audio needs soundfile, which cannot be imported: pip install "
-            "'deploy-bias[audio]'."
-        ) from error
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no such file"
         raise SourceError(f"{path}: {what}; expected an audio file.")

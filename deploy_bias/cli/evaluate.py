@@ -16,6 +16,7 @@ from deploy_bias.cli.audio import read_blocks
 from deploy_bias.cli.console import Debug, Json, errors, names, out, print_json, stages
 from deploy_bias.cli.transcribe import transcribe
 from deploy_bias.errors import BackendError, ContractError, OptionError, SourceError
+from deploy_bias.packages import needed
 from deploy_bias.runtime import open_recognizer
 from deploy_bias.runtime.samples import check_samples
 
@@ -202,12 +203,8 @@ def _measure(
     precision: Precision,
     lead_in: float,
 ) -> Measured:
-    try:
+    with needed("jiwer", "evaluate"):
         import jiwer
-    except ImportError as error:
-        raise BackendError(
-            "evaluate needs jiwer, which is not installed: pip install 'deploy-bias[evaluate]'."
-        ) from error
     recognizer = open_recognizer(bundle, backend, precision=precision, lead_in=lead_in)
     # A runtime's first calls prepare it, and are not what a stream waits for.
     recognizer.decode(np.zeros(3 * recognizer.sample_rate, np.float32), recognizer.sample_rate)
@@ -258,12 +255,8 @@ def _table(measured: Sequence[Measured]) -> Table:
 
 def _plot(measured: Sequence[Measured], path: Path) -> None:
     """Draw word errors, real-time factor and latencies side by side."""
-    try:
+    with needed("matplotlib", "--plot"):
         import matplotlib
-    except ImportError as error:
-        raise BackendError(
-            "--plot needs matplotlib, which is not installed: pip install 'deploy-bias[evaluate]'."
-        ) from error
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

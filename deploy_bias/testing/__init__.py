@@ -6,9 +6,10 @@ assert_export_parity(module, example_inputs, steps=20, state={"hidden": "next_hi
 The gate itself is part of the exporter, `deploy_bias.export.testing`, and loads on first use.
 """
 
-import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from deploy_bias.packages import load
 
 if TYPE_CHECKING:
     from deploy_bias.export.testing import Artifact, ParityError, assert_export_parity
@@ -21,5 +22,5 @@ observers: list[Callable[[dict[str, Any]], None]] = []
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module("deploy_bias.export.testing"), name)
+        return load("deploy_bias.export.testing", name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

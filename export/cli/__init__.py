@@ -1,37 +1,88 @@
-"""The command `deploy-bias`: one file a command.
+"""The command `deploy-bias`: one file a command, imported when the command is called.
 
 Exit status: 0 done, 1 a graph does not match, 2 the request cannot be carried out.
 """
 
+import importlib
 import signal
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
-from deploy_bias.cli import android, decode, evaluate, transcribe
-from deploy_bias.cli.console import errors
-from deploy_bias.errors import DeployBiasError
-from deploy_bias.export.cli import demo, export, inspect, testdata, verify
+from deploy_bias.errors import BackendError, DeployBiasError
+from deploy_bias.packages import message, missing
+
+COMMANDS = {
+    "export": (
+        "deploy_bias.export.cli.export",
+        "Write a bundle: the graphs of SOURCE, each proven to compute what eager does.",
+    ),
+    "verify": (
+        "deploy_bias.export.cli.verify",
+        "Run every artifact against eager float32 and float64; exit with 1 on any mismatch.",
+    ),
+    "inspect": (
+        "deploy_bias.export.cli.inspect",
+        "Sum up a bundle: sizes, share delegated, what is left outside, and versions.",
+    ),
+    "testdata": (
+        "deploy_bias.export.cli.testdata",
+        "Write test data for other runners: ONNX test data sets and ExecuTorch's .bpte.",
+    ),
+    "transcribe": (
+        "deploy_bias.cli.transcribe",
+        "Recognise speech, from audio files or a microphone.",
+    ),
+    "evaluate": (
+        "deploy_bias.cli.evaluate",
+        "Measure word errors, speed and latency of each backend and precision on recordings.",
+    ),
+    "decode": (
+        "deploy_bias.cli.decode",
+        "Decode encoder frames: the search over the decoder and the joint network.",
+    ),
+    "android": (
+        "deploy_bias.cli.android",
+        "Put a bundle into the assets of the Android demo, and say what to run next.",
+    ),
+    "demo": (
+        "deploy_bias.export.cli.demo",
+        "Export and prove the small model in the package, then hear people speak.",
+    ),
+}
+"""In the order of the help: the module whose `run` is the command, and what it does.
+
+What it does stands here, so that the help of all imports none of them.
+"""
+
+
+class LazyCommand(TyperCommand):
+    """A command that is imported when it is called."""
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **more: Any) -> Any:
+        """Import the command, and let it read its arguments."""
+        assert self.name is not None
+        only = typer.Typer(add_completion=False)
+        run = importlib.import_module(COMMANDS[self.name][0]).run
+        only.command(name=self.name, help=self.help)(run)
+        return typer.main.get_command(only).make_context(info_name, args, *rest, **more)
+
+
+def _nothing() -> None:
+    """Stand for a command until it is imported."""
+
 
 app = typer.Typer(
     name="deploy-bias",
-    help="Export an ESPnet MEGA transducer for devices, with proof of parity.",
+    help="Export an ESPnet transducer for devices, with proof of parity.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (
-    export,
-    verify,
-    inspect,
-    testdata,
-    transcribe,
-    evaluate,
-    decode,
-    android,
-    demo,
-):
-    app.command(name=command.__name__.rpartition(".")[2])(command.run)
+for name, (_, summary) in COMMANDS.items():
+    app.command(name=name, cls=LazyCommand, help=summary)(_nothing)
 
 
 def main() -> None:
@@ -43,8 +94,10 @@ def main() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
+        if isinstance(error, ImportError) and (package := missing(error)):
+            error = BackendError(message(package, "this command", error))
         text = " ".join(str(error).split()) or type(error).__name__
         if not isinstance(error, DeployBiasError):
             text = f"{type(error).__name__}: {text} (not foreseen; --debug shows where)"
-        errors.print(f"error: {text}", markup=False, highlight=False, soft_wrap=True)
+        sys.stderr.write(f"error: {text}\n")
         sys.exit(error.exit_status if isinstance(error, DeployBiasError) else 2)

@@ -30,7 +30,7 @@ from deploy_bias.export.parity.results import Agreement, CaseResult, GraphResult
 from deploy_bias.export.parity.vectors import stored_cases
 from deploy_bias.export.rollout import Outputs
 from deploy_bias.runtime import Graph
-from deploy_bias.runtime.backends import BACKENDS, missing_package
+from deploy_bias.runtime.backends import BACKENDS, unmet
 from deploy_bias.runtime.graph import load_artifact
 
 EXACT = ("bias", "frontend", "offline_frontend")
@@ -160,11 +160,11 @@ def _load(
     """Return the graphs by name, and by path why an artifact was not loaded."""
     loaded: dict[str, Graph] = {}
     problems: dict[str, str] = {}
-    package = missing_package(backend) if backend in BACKENDS else None
+    why = unmet(backend) if backend in BACKENDS else None
     for artifact in bundle.artifacts(backend, precision):
         try:
-            if package:
-                raise BackendError(f"not checked: {package} is not installed")
+            if why:
+                raise BackendError(f"not checked: {why}")
             loaded |= load_artifact(bundle, artifact)
         except (BundleError, BackendError) as error:
             problems[artifact.path] = str(error)

@@ -27,12 +27,19 @@ FORMATS: dict[str, Format] = {
 
 
 def check_paths(paths: Iterable[Path]) -> None:
-    """Raise an OptionError for a path that no report can be written to."""
+    """See that reports can be written, before the work that fills them.
+
+    Raises:
+        OptionError: a path is of no format, or cannot be written.
+        BackendError: a package that a format needs is not installed.
+    """
     for path in paths:
         if path.suffix not in FORMATS:
             raise OptionError(
                 f"--report {path}: expected a file that ends in {', '.join(FORMATS)}."
             )
+        if path.suffix == ".html":
+            html.check_packages()
         check_writable(path, "--report")
 
 

@@ -1,11 +1,20 @@
 """One page that holds all it shows: verdicts, the error by step, and by stage of the export."""
 
+import importlib
 from collections.abc import Sequence
 from importlib.resources import files
 
 from deploy_bias.export.parity.results import GraphResult, Report
 from deploy_bias.export.reports.baseline import ALLOWED, Growth
 from deploy_bias.export.reports.errors import error_figure
+from deploy_bias.packages import needed
+
+
+def check_packages() -> None:
+    """Raise a BackendError if what renders is not installed."""
+    for package in ("jinja2", "matplotlib"):
+        with needed(package, "an HTML report"):
+            importlib.import_module(package)
 
 
 def render(title: str, report: Report, growths: Sequence[Growth]) -> str:

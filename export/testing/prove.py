@@ -18,7 +18,7 @@ from deploy_bias.export.testing.artifacts import Artifact, reader
 from deploy_bias.export.testing.artifacts.matching import DifferentInterface, FileSession
 from deploy_bias.export.testing.module_graph import ModuleGraph
 from deploy_bias.runtime import Graph
-from deploy_bias.runtime.backends import missing_package, open_session
+from deploy_bias.runtime.backends import open_session, unmet
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """torch.onnx writes its errors for a terminal."""
@@ -46,21 +46,21 @@ def prove(
         OptionError: it is not certain which input or output of a file is which.
     """
     with one_thread():
-        missing = {name: missing_package(name) for name in backends}
+        unable = {name: unmet(name) for name in backends}
         proof = Proof(graph)
-        exported = [_exported(proof, *found, attribute) for found in missing.items()]
+        exported = [_exported(proof, *found, attribute) for found in unable.items()]
         read = [_read(proof, artifact, attribute) for artifact in artifacts]
         return Report((*exported, *read), refused=graph.refused)
 
 
-def _exported(proof: Proof, backend: str, missing: str | None, attribute: bool) -> GraphResult:
+def _exported(proof: Proof, backend: str, unable: str | None, attribute: bool) -> GraphResult:
     def stages() -> Iterator[Stage]:
         yield from exporter(backend).stages(proof.graph)
 
     return _result(
         proof,
         (backend, ""),
-        missing,
+        unable,
         ("export", lambda: _export(proof.graph, backend)),
         lambda loaded: check(proof, loaded, stages, exporter(backend).STAGE, attribute),
     )
@@ -72,11 +72,10 @@ def _read(proof: Proof, artifact: Artifact, attribute: bool) -> GraphResult:
         file = reader(artifact).open_file(artifact, proof.graph)
         return Graph(proof.contract, FileSession(artifact, file, proof.graph))
 
-    package = reader(artifact).PACKAGE
     return _result(
         proof,
         (artifact.name, artifact.name),
-        _missing(package),
+        _unmet(reader(artifact).PACKAGE),
         ("load", load),
         lambda loaded: check(proof, loaded, lambda: iter(()), "the file", attribute),
     )
@@ -85,7 +84,7 @@ def _read(proof: Proof, artifact: Artifact, attribute: bool) -> GraphResult:
 def _result(
     proof: Proof,
     names: tuple[str, str],
-    missing: str | None,
+    unable: str | None,
     load: tuple[str, Callable[[], Graph]],
     judge: Callable[[Graph], tuple[CaseResult, ...]],
 ) -> GraphResult:
@@ -94,12 +93,12 @@ def _result(
     Args:
         proof: what it must give.
         names: of its backend and its artifact.
-        missing: the package that is not installed, if any.
+        unable: why it cannot run here, if so.
         load: what loading it is called, and does.
         judge: runs it on every case.
     """
     cases: tuple[CaseResult, ...] = ()
-    problem = None if missing is None else f"not checked: {missing} is not installed"
+    problem = None if unable is None else f"not checked: {unable}"
     if problem is None:
         doing, graph = load
         try:
@@ -139,9 +138,9 @@ def _sha256(graph: ExportGraph) -> str:
     return hashed.hexdigest()
 
 
-def _missing(package: str) -> str | None:
+def _unmet(package: str) -> str | None:
     try:
         importlib.import_module(package)
-    except ImportError:
-        return package
+    except ImportError as error:
+        return f"{package} cannot be imported ({error}): pip install {package}."
     return None

@@ -1,12 +1,15 @@
 """What runs an artifact, one file a backend."""
 
 import importlib
+import re
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
 import numpy as np
 
 from deploy_bias.errors import BackendError, BundleError
+from deploy_bias.packages import message
 
 
 class Session(Protocol):
@@ -23,7 +26,11 @@ class Backend(Protocol):
     """What a file of this folder defines."""
 
     PACKAGE: str
-    """The package whose import decides whether the backend is there, also its extra."""
+    """What loads its artifacts."""
+    EXTRA: str
+    """The extra of pyproject.toml that brings all that it runs with."""
+    OLDEST: dict[str, tuple[int, int]]
+    """The packages that it runs with, and the oldest version of each that it was run with."""
     SUFFIX: str
     """How the file names of its artifacts end."""
 
@@ -51,28 +58,44 @@ def backend(name: str) -> Backend:
     return module
 
 
-def missing_package(name: str) -> str | None:
-    """Return the package that a backend needs and that cannot be imported, or None.
+def unmet(name: str) -> str | None:
+    """Return why a backend cannot run here, with the way out, or None.
 
     Raises:
         BackendError: there is no backend of that name.
     """
-    package = backend(name).PACKAGE
-    try:
-        importlib.import_module(package)
-    except ImportError:
-        return package
+    module = backend(name)
+    for package, oldest in module.OLDEST.items():
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            return message(package, f"backend {name!r}", error, module.EXTRA)
+        there = _version(package)
+        if there is not None and _numbers(there) < oldest:
+            return (
+                f"backend {name!r} needs {package} {'.'.join(map(str, oldest))} or newer, and "
+                f"{package} {there} is installed: pip install 'deploy-bias[{module.EXTRA}]' in an "
+                "environment of its own, or leave this backend out."
+            )
     return None
 
 
 def require(name: str) -> None:
-    """Raise a BackendError if a backend is unknown or what it needs is not installed."""
-    package = missing_package(name)
-    if package:
-        raise BackendError(
-            f"backend {name!r} needs {package}, which cannot be imported: "
-            f"pip install 'deploy-bias[{package if package != 'torch' else name}]'."
-        )
+    """Raise a BackendError if a backend is unknown or cannot run here."""
+    if why := unmet(name):
+        raise BackendError(why)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # built in place, or under another name: it was imported
+        return None
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Return the first two numbers of a version."""
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
 
 
 def open_session(name: str, data: bytes, where: str) -> Session:

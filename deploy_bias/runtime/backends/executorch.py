@@ -6,6 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 PACKAGE = "executorch"
+EXTRA = "executorch"
+OLDEST = {"executorch": (1, 4), "torch": (2, 13)}
+"""pip does not know of torch: with 2.11, ExecuTorch 1.4 does not load, and 1.5 runs nothing."""
 SUFFIX = ".pte"
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 PACKAGE = "onnxruntime"
+EXTRA = "onnxruntime"
+OLDEST = {"onnxruntime": (1, 23)}
 SUFFIX = ".onnx"
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 PACKAGE = "torch"
+EXTRA = "torchscript"
+OLDEST = {"torch": (2, 9)}
 SUFFIX = ".pt"
 
 

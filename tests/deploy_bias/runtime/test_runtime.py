@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ import torch
 
 from deploy_bias.errors import BackendError, ContractError
 from deploy_bias.export.plot import bias_modules
-from deploy_bias.runtime import load
+from deploy_bias.runtime import backends, load
 
+ROOT = Path(__file__).parents[3]
 BACKENDS = ["onnx", "executorch", "torchscript"]
 
 
@@ -84,6 +87,8 @@ def test_an_unknown_backend(digits_bundle):
 
 WITHOUT = """
 import sys
+import tomllib
+from pathlib import Path
 
 class Block:
     def find_spec(self, name, path=None, target=None):
@@ -123,3 +128,22 @@ def test_a_backend_that_is_not_installed(digits_bundle, backend, package, extra)
     done = run_without({package}, digits_bundle.folder, backend)
     assert f"needs {package}" in done.stderr
     assert f"pip install 'deploy-bias[{extra}]'" in done.stderr
+
+
+def test_a_torch_that_executorch_does_not_run_with(monkeypatch):
+    versions = {"executorch": "1.5.1", "torch": "2.11.0+cpu"}
+    monkeypatch.setattr(backends, "version", versions.__getitem__)
+    assert backends.unmet("torchscript") is None
+    with pytest.raises(BackendError, match=r"torch 2\.13 or newer, and torch 2\.11\.0\+cpu is"):
+        backends.require("executorch")
+
+
+def test_the_oldest_versions_are_those_of_the_extras():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    for name in backends.BACKENDS:
+        module = backends.backend(name)
+        for package, oldest in module.OLDEST.items():
+            floor = f"{package}>={'.'.join(map(str, oldest))}"
+            assert any(line.split(",")[0] == floor for line in extras[module.EXTRA])
