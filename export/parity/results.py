@@ -37,6 +37,32 @@ class Smallest:
 
 
 @dataclass(frozen=True)
+class WrongOperator:
+    """The first operator of a module whose result leaves its budget.
+
+    operator: of torch, as aten.gelu.default.
+    within: what the backend made of it: its own operator, and whether a delegate took it.
+    source: the line of the user's that calls it, as "model.py:12: y = gelu(x)", if one does.
+    module: the module that it is in, as "encoder.act (GELU)".
+    worst: the index of its largest error, and the values there.
+    budget: how far off it may be.
+    """
+
+    operator: str
+    within: str
+    source: str
+    module: str
+    worst: dict[str, object]
+    budget: float
+
+    @property
+    def why(self) -> str:
+        """Where it is, in a line."""
+        where = " in ".join(part for part in (self.module, self.source) if part)
+        return f"{self.operator} ({self.within}){f', {where}' if where else ''}"
+
+
+@dataclass(frozen=True)
 class CaseResult:
     """One output on one case. Errors are absolute distances to float64, the largest of a step.
 
@@ -48,6 +74,7 @@ class CaseResult:
     stages: the error after each stage of the export, in order; of the worst case of each output,
         if it failed or was asked for.
     smallest: what a failed case was shrunk to, likewise.
+    wrong: the first wrong operator, of the worst case of each output that failed, if it was found.
     """
 
     case: str
@@ -63,6 +90,7 @@ class CaseResult:
     errors: tuple[float, ...] = ()
     stages: tuple[StageResult, ...] = ()
     smallest: Smallest | None = None
+    wrong: WrongOperator | None = None
 
     @property
     def first_stage(self) -> str | None:
@@ -79,7 +107,9 @@ class CaseResult:
         )
         if not self.eager_is_sound:
             return f"{line}; {self.not_sound}"
-        return line if self.first_stage is None else f"{line}; first wrong in {self.first_stage}"
+        if self.first_stage is not None:
+            line = f"{line}; first wrong in {self.first_stage}"
+        return line if self.wrong is None else f"{line}; first wrong operator {self.wrong.why}"
 
     @property
     def not_sound(self) -> str:

@@ -8,7 +8,7 @@ from torch import nn
 
 from deploy_bias.bundle.contract import State
 from deploy_bias.errors import OptionError
-from deploy_bias.export.parity.results import CaseResult, GraphResult, Report
+from deploy_bias.export.parity.results import CaseResult, GraphResult, Report, WrongOperator
 from deploy_bias.export.testing.artifacts import Artifact, Function, artifacts_of
 from deploy_bias.export.testing.flat import Inputs
 from deploy_bias.export.testing.module_graph import ModuleGraph
@@ -153,6 +153,17 @@ def _lines(backend: str, case: CaseResult) -> list[str]:
         f"{found.stage} {found.problem or format(found.error, '.2g')}" for found in case.stages
     )
     lines.append(f"  first wrong in {case.first_stage or 'no stage'} ({stages})")
+    if case.wrong is not None:
+        lines += _operator(backend, case.wrong)
+    return lines
+
+
+def _operator(backend: str, wrong: WrongOperator) -> list[str]:
+    lines = [f"  first wrong operator: {wrong.operator}, {wrong.within}"]
+    lines += [f"    {where}" for where in (wrong.source, wrong.module) if where]
+    if wrong.worst:
+        lines += [f"  {line}" for line in _element(backend, "", wrong.worst)[1:]]
+        lines[-3] += f"    at {wrong.worst['index']}; at most {wrong.budget:.2g} is allowed"
     return lines
 
 

@@ -1,27 +1,28 @@
 """Export any module in memory, and prove what came out, and the files made of it elsewhere."""
 
-import hashlib
 import importlib
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
-import deploy_bias
 from deploy_bias.bundle.contract import ForeignModule
-from deploy_bias.bundle.manifest import Label
 from deploy_bias.errors import OptionError
 from deploy_bias.export.backends import exporter
-from deploy_bias.export.graph import ExportGraph
 from deploy_bias.export.parity.gate import check, one_thread
 from deploy_bias.export.parity.proof import Proof, Stage
-from deploy_bias.export.parity.results import CaseResult, GraphResult, Report
+from deploy_bias.export.parity.results import CaseResult, GraphResult, Report, WrongOperator
 from deploy_bias.export.testing.artifacts import Artifact, reader
 from deploy_bias.export.testing.artifacts.matching import DifferentInterface, FileSession
+from deploy_bias.export.testing.attribution import Attribution
+from deploy_bias.export.testing.exported import export_module
 from deploy_bias.export.testing.module_graph import ModuleGraph
 from deploy_bias.runtime import Graph
-from deploy_bias.runtime.backends import open_session, unmet
+from deploy_bias.runtime.backends import unmet
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """torch.onnx writes its errors for a terminal."""
+TELLING = ("example", "normal")
+"""The cases to look for a wrong operator on, if they fail."""
 
 
 def prove(
@@ -57,28 +58,62 @@ def _exported(proof: Proof, backend: str, unable: str | None, attribute: bool) -
     def stages() -> Iterator[Stage]:
         yield from exporter(backend).stages(proof.graph)
 
+    def judge(loaded: Graph) -> tuple[CaseResult, ...]:
+        cases = check(proof, loaded, stages, exporter(backend).STAGE, attribute)
+        return _attributed(proof, cases, lambda found, _: found.on(backend))
+
     return _result(
         proof,
         (backend, ""),
         unable,
-        ("export", lambda: _export(proof.graph, backend)),
-        lambda loaded: check(proof, loaded, stages, exporter(backend).STAGE, attribute),
+        ("export", lambda: export_module(_graph(proof), backend)[0]),
+        judge,
     )
 
 
 def _read(proof: Proof, artifact: Artifact, attribute: bool) -> GraphResult:
-    def load() -> Graph:
-        assert isinstance(proof.graph, ModuleGraph)
-        file = reader(artifact).open_file(artifact, proof.graph)
-        return Graph(proof.contract, FileSession(artifact, file, proof.graph))
+    file = reader(artifact)
+    sessions: list[FileSession] = []
 
-    return _result(
-        proof,
-        (artifact.name, artifact.name),
-        _unmet(reader(artifact).PACKAGE),
-        ("load", load),
-        lambda loaded: check(proof, loaded, lambda: iter(()), "the file", attribute),
-    )
+    def load() -> Graph:
+        opened = file.open_file(artifact, _graph(proof))
+        sessions.append(FileSession(artifact, opened, _graph(proof)))
+        return Graph(proof.contract, sessions[0])
+
+    def judge(loaded: Graph) -> tuple[CaseResult, ...]:
+        cases = check(proof, loaded, lambda: iter(()), "the file", attribute)
+        return _attributed(proof, cases, sessions[0].wrong_operator)
+
+    names = (artifact.name, artifact.name)
+    return _result(proof, names, _unmet(file.PACKAGE), ("load", load), judge)
+
+
+def _graph(proof: Proof) -> ModuleGraph:
+    assert isinstance(proof.graph, ModuleGraph)
+    return proof.graph
+
+
+def _attributed(
+    proof: Proof,
+    cases: tuple[CaseResult, ...],
+    find: Callable[[Attribution, str], WrongOperator | None],
+) -> tuple[CaseResult, ...]:
+    """Return the results with the first wrong operator of the worst of each output that failed."""
+
+    def with_operator(case: CaseResult) -> CaseResult:
+        if case.passed or case.smallest is None or case.first_stage == "eager":
+            return case
+        # Numbers like those of the example show more than zeros or a ramp.
+        failed = {c.case: c for c in cases if c.output == case.output and not c.passed}
+        shown = next((failed[name] for name in TELLING if name in failed), case)
+        try:
+            wrong = find(Attribution(_graph(proof), proof, shown), case.output)
+        except Exception as error:  # an exporter may take the whole and not its parts
+            text = COLOURS.sub("", f"{type(error).__name__}: {error}").strip().splitlines()[0]
+            wrong = WrongOperator("not found", text, "", "", {}, 0.0)
+        return replace(case, wrong=wrong)
+
+    return tuple(map(with_operator, cases))
 
 
 def _result(
@@ -116,26 +151,6 @@ def _result(
     assert isinstance(module, ForeignModule)
     backend, artifact = names
     return GraphResult(module.name, backend, "fp32", artifact, cases, problem=problem)
-
-
-def _export(graph: ExportGraph, backend: str) -> Graph:
-    label = Label(
-        exporter={"deploy_bias": deploy_bias.__version__},
-        weights_sha256=_sha256(graph),
-        precision="fp32",
-        graphs=(graph.contract,),
-    )
-    (exported,) = exporter(backend).export([graph], "fp32", lambda graphs: label)
-    return Graph(graph.contract, open_session(backend, exported.data, exported.path))
-
-
-def _sha256(graph: ExportGraph) -> str:
-    assert isinstance(graph, ModuleGraph)
-    hashed = hashlib.sha256()
-    for name, tensor in graph.eager_module.state_dict().items():
-        hashed.update(name.encode())
-        hashed.update(tensor.cpu().contiguous().numpy().tobytes())
-    return hashed.hexdigest()
 
 
 def _unmet(package: str) -> str | None:

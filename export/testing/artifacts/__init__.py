@@ -66,6 +66,19 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Value:
+    """A value between the inputs and the outputs of a file, or an output.
+
+    operator: what gives it. inputs: the names of the values that it takes.
+    """
+
+    name: str
+    operator: str
+    array: np.ndarray
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class File:
     """What a reader opened.
 
@@ -76,12 +89,15 @@ class File:
         in_order: whether its inputs and outputs stand in the module's order, whatever they are
             called. If not, other names than the module's are certain only where no two inputs (or
             outputs) are alike.
+        values: returns every value of a run, in the order in which they are computed; None of a
+            file that cannot be looked into.
     """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...] | None
     run: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
     in_order: bool
+    values: Callable[[Sequence[np.ndarray]], list[Value]] | None = None
 
 
 class Reader(Protocol):

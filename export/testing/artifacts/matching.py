@@ -1,14 +1,19 @@
 """Which input and output of a file is which of the module's."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from deploy_bias.bundle.contract import TensorSpec
 from deploy_bias.errors import OptionError
+from deploy_bias.export.parity.results import WrongOperator
 from deploy_bias.export.testing.artifacts import Artifact, File, Port
 from deploy_bias.export.testing.module_graph import ModuleGraph
+
+if TYPE_CHECKING:
+    from deploy_bias.export.testing.attribution import Attribution
 
 
 class DifferentInterface(Exception):
@@ -31,6 +36,7 @@ class FileSession:
     def __init__(self, artifact: Artifact, file: File, graph: ModuleGraph) -> None:
         self.label: str | None = None
         self._file = file
+        self._names = [spec.name for spec in graph.contract.outputs]
         contract = graph.contract
         self._inputs = _matched(
             "input", artifact, artifact.inputs, contract.inputs, file.inputs, file.in_order
@@ -72,9 +78,23 @@ class FileSession:
         found = self._run(inputs)
         return [found[index] for index in self._outputs]
 
+    def wrong_operator(self, found: "Attribution", output: str) -> WrongOperator | None:
+        """Return the first wrong operator of an output, if the file can be looked into."""
+        if self._file.values is None:
+            return None
+        arrays = [tensor.numpy() for tensor in found.operators.inputs]
+        values = self._file.values(self._fed(arrays))
+        ports = self._file.outputs
+        assert ports is not None
+        return found.in_file(values, ports[self._outputs[self._names.index(output)]].name)
+
     def _run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        return self._file.run(self._fed(inputs))
+
+    def _fed(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the inputs in the order of the file."""
         fed = {i: array for i, array in zip(self._inputs, inputs, strict=True) if i is not None}
-        return self._file.run([fed[index] for index in range(len(self._file.inputs))])
+        return [fed[index] for index in range(len(self._file.inputs))]
 
 
 def _index(index: int | None) -> int:

@@ -1,13 +1,14 @@
 """ONNX, on ONNX Runtime: any opset, with the data that stands in files beside it."""
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deploy_bias.errors import OptionError
-from deploy_bias.export.testing.artifacts import Artifact, File, Port
+from deploy_bias.export.testing.artifacts import Artifact, File, Port, Value
 from deploy_bias.export.testing.module_graph import ModuleGraph
 
 PACKAGE = "onnxruntime"
@@ -44,7 +45,38 @@ def open_file(artifact: Artifact, graph: ModuleGraph) -> File:
 
     # torch's exporters keep the order of the module's arguments and results.
     in_order = session.get_modelmeta().producer_name == "pytorch"
-    return File(inputs, outputs, run, in_order)
+
+    def values(arrays: Sequence[np.ndarray]) -> list[Value]:
+        return _values(artifact, dict(zip(names, arrays, strict=True)))
+
+    return File(inputs, outputs, run, in_order, values)
+
+
+def _values(artifact: Artifact, fed: Mapping[str, np.ndarray]) -> list[Value]:
+    """Run the model with every value among its outputs."""
+    import onnx
+    import onnxruntime
+
+    path = Path(str(artifact.source))
+    model = onnx.load(path, load_external_data=False)
+    nodes = list(model.graph.node)
+    asked = {value.name for value in model.graph.output}
+    names = [name for node in nodes for name in node.output if name]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in asked)
+    with tempfile.NamedTemporaryFile(suffix=".onnx", dir=path.parent) as file:
+        # Beside the model, for what it names lies there.
+        file.write(model.SerializeToString())
+        file.flush()
+        options = artifact.session_options or onnxruntime.SessionOptions()
+        providers = list(artifact.providers or PROVIDERS)
+        session = onnxruntime.InferenceSession(file.name, options, providers=providers)
+    found = dict(zip(names, session.run(names, fed), strict=True))
+    return [
+        Value(name, f"{node.op_type} {node.name}".strip(), found[name], tuple(node.input))
+        for node in nodes
+        for name in node.output
+        if isinstance(found.get(name), np.ndarray)
+    ]
 
 
 def _ports(nodes: Sequence[Any]) -> tuple[Port, ...]:
