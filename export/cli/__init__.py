@@ -23,6 +23,10 @@ COMMANDS = {
         "deploy_bias.export.cli.verify",
         "Run every artifact against eager float32 and float64; exit with 1 on any mismatch.",
     ),
+    "gate": (
+        "deploy_bias.export.cli.gate",
+        "Compare files with the eager module that they were made of; exit with 1 on a mismatch.",
+    ),
     "inspect": (
         "deploy_bias.export.cli.inspect",
         "Sum up a bundle: sizes, share delegated, what is left outside, and versions.",

@@ -18,4 +18,6 @@ def open_file(artifact: Artifact, graph: ModuleGraph) -> File:
         compiled = any("/data/aotinductor/" in name for name in package.namelist())
     if compiled:
         return file_of(torch._inductor.aoti_load_package(path), graph)
-    return file_of(torch.export.load(path).module(), graph)
+    program = torch.export.load(path)
+    _, named = program.call_spec.in_spec.children()
+    return file_of(program.module(), graph, named.context or ())

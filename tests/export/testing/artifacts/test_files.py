@@ -214,3 +214,14 @@ def test_nested_arguments(tmp_path):
     path = tmp_path / "nested.pt2"
     torch.export.save(torch.export.export(Nested(), (), inputs), path)
     assert assert_export_parity(Nested(), inputs, artifacts=[path]).passed
+
+
+def test_arguments_by_name_or_by_position(tmp_path):
+    x, hidden = EXAMPLE
+    program = torch.export.export(step(), (x,), {"hidden": hidden})
+    torch.export.save(program, tmp_path / "named.pt2")
+    paths = [tmp_path / "named.pt2", files.write_pt2(step(), tmp_path / "step.pt2")]
+    paths.append(files.write_pt(step(), tmp_path / "step.pt"))
+    for example in (EXAMPLE, {"x": x, "hidden": hidden}):
+        options = {"state": STATE, "steps": 2, "artifacts": paths}
+        assert assert_export_parity(step(), example, **options).passed
