@@ -12,6 +12,10 @@ LOUDEST = 32.0
 """Samples beyond this are no clipped audio but another scale: 16-bit numbers, most often."""
 
 
+SAMPLE_RATES = (1000, 768_000)
+"""The lowest and the highest that is resampled, Hz: below is no speech, above no recorder."""
+
+
 class SampleStream:
     """Resamples, and cuts into windows; the pieces that samples come in do not matter.
 
@@ -48,8 +52,8 @@ class SampleStream:
 
         Raises:
             ContractError: the samples are no float32 array with one axis or hold NaN, infinity or
-                more than LOUDEST, the rate is no positive number or another than before, there are
-                more than `most` in all, or the input was finished. Nothing is changed then.
+                more than LOUDEST, the rate is outside SAMPLE_RATES or another than before, there
+                are more than `most` in all, or the input was finished. Nothing is changed then.
             BackendError: soxr, which resamples, is not installed.
         """
         if self._finished:
@@ -94,8 +98,11 @@ class SampleStream:
 
     def _check_rate(self, rate: float) -> None:
         number = isinstance(rate, int | float | np.integer | np.floating)
-        if not number or isinstance(rate, bool) or not math.isfinite(rate) or rate <= 0:
-            raise ContractError(f"sample_rate must be a positive number (Hz), got {rate!r}.")
+        lowest, highest = SAMPLE_RATES
+        if not number or isinstance(rate, bool) or not lowest <= rate <= highest:
+            raise ContractError(
+                f"sample_rate must be {lowest} to {highest} (Hz), got {rate!r}; resample it before."
+            )
         if self._rate not in (None, rate):
             raise ContractError(
                 f"sample_rate must stay {self._rate} in this stream, got {rate}; create another "

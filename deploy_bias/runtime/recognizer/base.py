@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import ClassVar
 
@@ -17,6 +21,7 @@ from deploy_bias.errors import BundleError, ContractError, OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.graph import load
 from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.recognizer.turn import turn
 from deploy_bias.runtime.samples import SampleStream
 from deploy_bias.runtime.search import Result, Search, open_search
 from deploy_bias.runtime.tokens import Tokens
@@ -110,11 +115,14 @@ class BaseRecognizer(ABC):
         """Decode what is ready.
 
         Raises:
-            ContractError: the stream is not ready, closed or of another recogniser.
+            ContractError: the stream is not ready, closed or of another recogniser, or another
+                thread decodes it.
         """
-        if not self.is_ready(stream):
-            raise ContractError("the stream has nothing to decode yet; ask is_ready before.")
-        stream.decode()
+        self._check(stream)
+        with stream.decoding():
+            if not self.is_ready(stream):
+                raise ContractError("the stream has nothing to decode yet; ask is_ready before.")
+            stream.decode()
 
     def get_result(self, stream: BaseStream) -> Recognition:
         """Return what was recognised so far.
@@ -131,7 +139,8 @@ class BaseRecognizer(ABC):
             ContractError: the stream is closed or of another recogniser.
         """
         self._check(stream)
-        return [self._recognition(stream, result) for result in stream.search.results(nbest)]
+        with stream.view:
+            return [self._recognition(stream, result) for result in stream.search.results(nbest)]
 
     def decode(self, samples: np.ndarray, sample_rate: float) -> Recognition:
         """Recognise a whole utterance.
@@ -171,16 +180,19 @@ class BaseRecognizer(ABC):
 class BaseStream(ABC):
     """Audio on its way to text. Close it, or use it in a `with` statement.
 
-    One thread may give it audio while another decodes.
+    One thread may give it audio while another decodes, and any may read the result or close it; a
+    second one that gives audio or decodes at the same time is refused.
 
     Args:
         recognizer: that decodes it.
         samples: what comes in.
 
     Attributes:
-        times: of each encoder frame of the utterance, seconds from the first sample.
+        frames: encoder frames of the utterance.
+        times: of those that a hypothesis has a label at, seconds from the first sample.
         start_time: of the utterance, seconds from the first sample.
         is_final: the input is over and all of it was decoded.
+        view: held while the result is read or the utterance ends.
     """
 
     def __init__(self, recognizer: BaseRecognizer, samples: SampleStream) -> None:
@@ -189,7 +201,11 @@ class BaseStream(ABC):
         self.search = recognizer.open_search()
         self.is_final = False
         self.start_time = 0.0
-        self.times: list[float] = []
+        self.frames = 0
+        self.times: dict[int, float] = {}
+        self.view = Lock()
+        self._decoding = Lock()
+        self._feeding = Lock()
         self._closed = False
 
     def accept_waveform(self, sample_rate: float, samples: np.ndarray) -> None:
@@ -201,21 +217,24 @@ class BaseStream(ABC):
 
         Raises:
             ContractError: the samples are no float32 array with one axis or hold NaN or infinity,
-                the rate is no positive number or another than before, or the stream is finished,
-                closed or longer than its graphs take. Nothing is changed then.
+                the rate is outside SAMPLE_RATES or another than before, the stream is finished,
+                closed or longer than its graphs take, or another thread gives it audio. Nothing
+                is changed then.
             BackendError: they must be resampled, and soxr is not installed.
         """
         self.check_open()
-        self.samples.accept(sample_rate, samples)
+        with turn(self._feeding, "gives audio to"):
+            self.samples.accept(sample_rate, samples)
 
     def input_finished(self) -> None:
         """End the input; what is left of it can be decoded then.
 
         Raises:
-            ContractError: the stream is finished or closed.
+            ContractError: the stream is finished or closed, or another thread gives it audio.
         """
         self.check_open()
-        self.samples.finish()
+        with turn(self._feeding, "gives audio to"):
+            self.samples.finish()
 
     @property
     @abstractmethod
@@ -231,10 +250,37 @@ class BaseStream(ABC):
         if self._closed:
             raise ContractError("the stream is closed; create another one.")
 
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Decode it or begin an utterance in this thread.
+
+        Raises:
+            ContractError: another thread does.
+        """
+        try:
+            with turn(self._decoding, "decodes"):
+                yield
+        finally:
+            if self._closed:  # meanwhile
+                self._release()
+
     def close(self) -> None:
-        """End the stream."""
+        """End the stream; a thread that decodes it finishes what it decodes first."""
         self._closed = True
+        self._release()
+
+    def _release(self) -> None:
+        """Give back the memory of a closed stream; a thread that decodes it does so in the end."""
+        if self._decoding.acquire(blocking=False):
+            try:
+                self._free()
+            finally:
+                self._decoding.release()
+
+    def _free(self) -> None:
+        """Give back the memory."""
         self.search.close()
+        self.samples.windows.clear()
 
     def __enter__(self) -> BaseStream:
         return self
@@ -247,11 +293,32 @@ class BaseStream(ABC):
     ) -> None:
         self.close()
 
-    def _add_times(self, first: int, encoder_frames: Iterable[int]) -> None:
-        """Note when encoder frames are, by their numbers behind feature frame `first`."""
+    def time(self, first: int, frame: int) -> float:
+        """Return when an encoder frame is, by its number behind feature frame `first`."""
         made, module = self.recognizer.frontend_module, self.recognizer.encoder_module
-        # One sees stride + offset feature frames, each centred on a multiple of hop_length.
+        # It sees stride + offset feature frames, each centred on a multiple of hop_length.
         middle = first + (module.stride + module.offset - 1) / 2
-        for frame in encoder_frames:
-            sample = (middle + frame * module.stride) * made.hop_length
-            self.times.append((sample - self.recognizer.lead_in_samples) / made.fs)
+        sample = (middle + frame * module.stride) * made.hop_length
+        return (sample - self.recognizer.lead_in_samples) / made.fs
+
+    def advance(self, encoder_out: np.ndarray, times: Sequence[float]) -> None:
+        """Search on.
+
+        Args:
+            encoder_out: encoder frames (T, D).
+            times: of each, seconds from the first sample.
+        """
+        start = self.frames
+        new = dict(enumerate(times, start))
+        self.times |= new
+        try:
+            self.search.accept(encoder_out)
+            self.frames += len(encoder_out)
+        finally:
+            labelled = {
+                frame
+                for result in self.search.results(sys.maxsize)
+                for frame in takewhile(lambda frame: frame >= start, reversed(result.frames))
+            }
+            for frame in new.keys() - labelled:  # silence is not remembered
+                del self.times[frame]

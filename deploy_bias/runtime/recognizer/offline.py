@@ -68,8 +68,7 @@ class OfflineStream(BaseStream):
         samples = np.concatenate([window for window, _ in self.samples.windows])
         self.samples.windows.clear()
         encoder_out = self._encode(samples)
-        self._add_times(0, range(len(encoder_out)))
-        self.search.accept(encoder_out)
+        self.advance(encoder_out, [self.time(0, frame) for frame in range(len(encoder_out))])
         self.is_final = True
 
     def _encode(self, samples: np.ndarray) -> np.ndarray:

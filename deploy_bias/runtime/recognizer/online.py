@@ -96,9 +96,9 @@ class Recognizer(BaseRecognizer):
         """
         self._check(stream)
         (best,) = stream.search.results(1)
-        behind = len(stream.times) - 1 - best.frames[-1] if best.frames else len(stream.times)
+        behind = stream.frames - 1 - best.frames[-1] if best.frames else stream.frames
         return self.endpoint_rules.is_endpoint(
-            len(stream.times) * self.frame_seconds, behind * self.frame_seconds
+            stream.frames * self.frame_seconds, behind * self.frame_seconds
         )
 
     def reset(self, stream: RecognizerStream) -> None:
@@ -107,10 +107,12 @@ class Recognizer(BaseRecognizer):
         The search starts anew; the encoder goes on, so no frame is lost between the two.
 
         Raises:
-            ContractError: the stream is closed or of another recogniser.
+            ContractError: the stream is closed or of another recogniser, or another thread decodes
+                it.
         """
         self._check(stream)
-        stream.begin_utterance()
+        with stream.decoding():
+            stream.begin_utterance()
 
 
 class RecognizerStream(BaseStream):
@@ -133,6 +135,7 @@ class RecognizerStream(BaseStream):
         self._features = FeatureStream(self._frontend, chunking, frames)
         self._encoder = recognizer.encoder.stream()
         self._feature_frames = 0
+        self._last_time = 0.0
 
     @property
     def is_ready(self) -> bool:
@@ -141,10 +144,11 @@ class RecognizerStream(BaseStream):
 
     def begin_utterance(self) -> None:
         """Forget the utterance so far; see `Recognizer.reset`."""
-        self.search.reset()
-        if self.times:
-            self.start_time = self.times[-1]
-        self.times = []
+        with self.view:
+            self.search.reset()
+            self.start_time = self._last_time
+            self.frames = 0
+            self.times = {}
 
     def decode(self) -> None:
         """Decode a window."""
@@ -155,13 +159,13 @@ class RecognizerStream(BaseStream):
         first = max(0, self._feature_frames - self._features.chunking.carried)
         self._feature_frames = first + chunk.frames
         # The first embedded frame of a chunk is dropped.
-        self._add_times(first, range(1, len(encoder_out) + 1))
-        self.search.accept(encoder_out)
+        times = [self.time(first, frame) for frame in range(1, len(encoder_out) + 1)]
+        self.advance(encoder_out, times)
+        self._last_time = times[-1] if times else self._last_time
         self.is_final = is_final
 
-    def close(self) -> None:
-        """End the stream."""
-        super().close()
+    def _free(self) -> None:
+        super()._free()
         self._encoder.close()
 
     def __enter__(self) -> RecognizerStream:

@@ -10,7 +10,12 @@ import torch
 from deploy_bias.bundle import Bundle
 from deploy_bias.errors import BackendError, BundleError, ContractError, OptionError
 from deploy_bias.runtime import OfflineRecognizer, Recognizer, load, open_recognizer
-from tests.deploy_bias.runtime.recognizer.test_online import decode_all, espnet_greedy, recognize
+from tests.deploy_bias.runtime.recognizer.test_online import (
+    decode_all,
+    espnet_greedy,
+    recognize,
+    times_of,
+)
 from tests.deploy_bias.runtime.search.test_search import espnet_search
 from tests.espnet import speech
 from tests.espnet.speech import NAMES, RATE, samples_of
@@ -69,8 +74,8 @@ class TestAgainstEspnet:
 def test_the_time_of_a_frame_is_the_middle_of_what_it_sees(recognizer):
     samples = samples_of("prompts_2")
     with recognizer.create_stream() as stream:
+        times = times_of(stream)
         recognize_in(recognizer, stream, samples)
-        times = stream.times
     model = speech.digits()
     features = torch.zeros(1, samples.size // 64 + 1, 40).normal_().requires_grad_()
     embedded = model.encoder.embed(features, torch.zeros(features.shape[:2], dtype=torch.bool))[0]

@@ -3,6 +3,7 @@
 import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 
 import numpy as np
 import pytest
@@ -236,10 +237,10 @@ class TestLatency:
         recognizer = Recognizer(bundle_of(request, milliseconds))
         samples = samples_of("prompts_2")
         with recognizer.create_stream() as stream:
+            times = times_of(stream)
             stream.accept_waveform(RATE, samples)
             stream.input_finished()
             decode_all(recognizer, stream)
-            times = stream.times
         # ESPnet's input block over the whole utterance, of which streaming drops the first frame.
         features, embedded = espnet_embedded(samples, milliseconds)
         expected = np.concatenate(embedded)
@@ -251,6 +252,13 @@ class TestLatency:
             rows = seen[0].abs().sum(1).nonzero()
             middle = float(rows.min() + rows.max()) / 2
             assert times[frame] == pytest.approx(middle * 64 / RATE)
+
+
+def times_of(stream):
+    """The time of each encoder frame that will be searched."""
+    times, advance = [], stream.advance
+    stream.advance = lambda encoder_out, new: (times.extend(new), advance(encoder_out, new))
+    return times
 
 
 def espnet_embed(features):
@@ -348,13 +356,14 @@ class TestEndpoints:
         samples = samples_of("prompts_0")
         with recognizer.create_stream() as stream:
             search = recognizer.open_search()
+            times = times_of(stream)
             stream.accept_waveform(RATE, samples)
             stream.input_finished()
             for number, frames in enumerate(encoder_frames(recognizer, samples)):
                 recognizer.decode_stream(stream)
                 search.accept(frames)
                 if number == 2:
-                    before = stream.times[-1]
+                    before = times[-1]
                     recognizer.reset(stream)
                     search.reset()
                     assert recognizer.get_result(stream).start_time == before
@@ -423,6 +432,101 @@ def test_memory_stays_the_same_for_a_minute(recognizer):
     assert grown < 100_000
 
 
+def test_silence_is_not_remembered(recognizer):
+    """A minute of it, without a reset, takes no more than the first seconds."""
+    second = np.zeros(RATE, np.float32)
+    with recognizer.create_stream() as stream:
+
+        def feed(seconds):
+            for _ in range(seconds):
+                stream.accept_waveform(RATE, second)
+                decode_all(recognizer, stream)
+
+        tracemalloc.start()
+        feed(20)
+        before = tracemalloc.get_traced_memory()[0]
+        feed(60)
+        grown = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        assert not stream.times
+    assert grown < 20_000  # 1,500 times would be 84,000
+
+
+class TestThreads:
+    """One stream in several threads: never a wrong text in silence."""
+
+    SAMPLES = samples_of("prompts_2")
+
+    @pytest.fixture(scope="class")
+    def expected(self, recognizer):
+        return recognizer.decode(self.SAMPLES, RATE)
+
+    @pytest.mark.parametrize("round_", range(10))
+    def test_two_that_decode(self, recognizer, expected, round_):
+        with recognizer.create_stream() as stream, ThreadPoolExecutor(2) as threads:
+            stream.accept_waveform(RATE, self.SAMPLES)
+            stream.input_finished()
+            done = [threads.submit(decode_all, recognizer, stream) for _ in range(2)]
+            for error in filter(None, [one.exception() for one in done]):
+                assert isinstance(error, ContractError)
+                assert "another thread decodes this stream" in str(error) or "yet" in str(error)
+            decode_all(recognizer, stream)  # if both were refused
+            assert recognizer.get_result(stream) == expected
+
+    def test_a_second_one_is_refused(self, recognizer):
+        with recognizer.create_stream() as stream, ThreadPoolExecutor(1) as other:
+            stream.accept_waveform(RATE, self.SAMPLES)
+            with stream.decoding():
+                for use in (recognizer.decode_stream, recognizer.reset):
+                    with pytest.raises(ContractError, match="another thread decodes this stream"):
+                        other.submit(use, stream).result()
+                assert other.submit(recognizer.get_result, stream).result().text == ""
+
+    def test_two_that_give_audio(self, recognizer, monkeypatch):
+        with recognizer.create_stream() as stream, ThreadPoolExecutor(1) as other:
+            accept = stream.samples.accept
+
+            def slow(rate, samples):
+                with pytest.raises(ContractError, match="another thread gives audio to"):
+                    other.submit(stream.accept_waveform, RATE, samples).result()
+                with pytest.raises(ContractError, match="another thread gives audio to"):
+                    other.submit(stream.input_finished).result()
+                accept(rate, samples)
+
+            monkeypatch.setattr(stream.samples, "accept", slow)
+            stream.accept_waveform(RATE, self.SAMPLES)
+
+    @pytest.mark.parametrize("milliseconds", range(0, 30, 3))
+    def test_close_while_it_decodes(self, recognizer, milliseconds):
+        stream = recognizer.create_stream()
+        stream.accept_waveform(RATE, self.SAMPLES)
+        with ThreadPoolExecutor(1) as other:
+            decoding = other.submit(decode_all, recognizer, stream)
+            sleep(milliseconds / 1000)
+            stream.close()
+            error = decoding.exception()
+        assert error is None or isinstance(error, ContractError), error
+        assert not stream.samples.windows
+        with pytest.raises(ContractError, match="the stream is closed"):
+            recognizer.get_result(stream)
+
+    def test_many_short_streams(self, recognizer, expected):
+        """Eight threads open, feed, reset and close; results as one at a time."""
+        short = recognizer.decode(SHORT, RATE)
+
+        def run(seed):
+            random = np.random.default_rng(seed)
+            with recognizer.create_stream() as stream:
+                stream.accept_waveform(RATE, SHORT[: random.integers(SHORT.size)])
+                decode_all(recognizer, stream)
+                recognizer.reset(stream)
+            cuts = np.sort(random.integers(0, SHORT.size, 5))
+            return recognize(recognizer, np.split(SHORT, cuts))
+
+        with ThreadPoolExecutor(8) as threads:
+            assert all(found == short for found in threads.map(run, range(100)))
+
+
 class TestWhatIsRefused:
     @pytest.mark.parametrize(
         ("rate", "samples", "message"),
@@ -434,11 +538,15 @@ class TestWhatIsRefused:
             (RATE, np.zeros(9, np.int16), "divide 16-bit samples by 32768"),
             (RATE, np.zeros((9, 2), np.float32), r"got float32 \(9, 2\)"),
             (RATE, [0.0], "got list"),
-            (0, SHORT, "must be a positive number"),
-            (-8000, SHORT, "must be a positive number"),
-            (float("nan"), SHORT, "must be a positive number"),
-            ("8k", SHORT, "must be a positive number"),
-            (True, SHORT, "must be a positive number"),
+            (0, SHORT, "must be 1000 to 768000"),
+            (-8000, SHORT, "must be 1000 to 768000"),
+            (float("nan"), SHORT, "must be 1000 to 768000"),
+            (0.001, SHORT, "must be 1000 to 768000"),
+            (999, SHORT, "must be 1000 to 768000"),
+            (1e300, SHORT, "must be 1000 to 768000"),
+            (768001, SHORT, "must be 1000 to 768000"),
+            ("8k", SHORT, "must be 1000 to 768000"),
+            (True, SHORT, "must be 1000 to 768000"),
             (16000, SHORT, "must stay 8000"),
         ],
     )
