@@ -1,4 +1,6 @@
-"""The pytest plugin: `pytest --export-parity=report.json` collects what a session compared.
+"""The pytest plugin: `pytest --export-parity=report.html` collects what a session compared.
+
+The suffix says what is written: .html, .xml (JUnit), .md or .json.
 
 The fixture `export_parity` is `assert_export_parity`, with the arguments of the marker
 `export_parity` for defaults. Calls without the fixture are collected too.
@@ -15,8 +17,8 @@ from typing import Any
 import pytest
 
 from deploy_bias import testing
-from deploy_bias.errors import OptionError
-from deploy_bias.files import check_writable, write_whole
+from deploy_bias.errors import DeployBiasError
+from deploy_bias.files import write_whole
 
 OPTION = "--export-parity"
 MARKER = "export_parity"
@@ -30,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         OPTION,
         metavar="PATH",
         type=Path,
-        help="write every export that this session compared with eager to a JSON file",
+        help="write what this session compared with eager: .html, .xml (JUnit), .md or .json",
     )
 
 
@@ -43,8 +45,10 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     if (path := config.getoption(OPTION)) is not None:
         try:
-            check_writable(path, OPTION)
-        except OptionError as error:
+            from deploy_bias.export import check_paths
+
+            check_paths([path], OPTION)
+        except DeployBiasError as error:
             raise pytest.UsageError(str(error)) from error
     config.pluginmanager.register(_Collector(config), "deploy_bias.collector")
 
@@ -90,12 +94,18 @@ class _Collector:
         if self.output is not None:
             self.output[SENT] = json.dumps(self.comparisons)
         elif self.path is not None:
-            write_whole(self.path, json.dumps(self._content(), indent=1) + "\n")
+            self._write(self.path)
 
-    def _content(self) -> dict[str, Any]:
+    def _write(self, path: Path) -> None:
         found = sorted(self.comparisons, key=lambda comparison: str(comparison["test"]))
-        passed = bool(found) and not self.lost and all(one["passed"] for one in found)
-        return {"passed": passed, "lost_workers": self.lost, "comparisons": found}
+        if path.suffix == ".json":
+            passed = bool(found) and not self.lost and all(one["passed"] for one in found)
+            content = {"passed": passed, "lost_workers": self.lost, "comparisons": found}
+            write_whole(path, json.dumps(content, indent=1) + "\n")
+            return
+        from deploy_bias.export import Report, write_reports
+
+        write_reports([path], "this test session", Report.of_session(found, self.lost))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.path is None:

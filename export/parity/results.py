@@ -1,9 +1,12 @@
 """What the parity gate found: by output and case, by graph and backend, and all of it."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from deploy_bias.bundle.contract import Precision
 from deploy_bias.bundle.manifest import Artifact
@@ -248,6 +251,27 @@ class Report:
     def passed(self) -> bool:
         """Whether anything was checked, and all of it passed."""
         return bool(self.results) and all(result.passed for result in self.results)
+
+    @classmethod
+    def of_session(cls, comparisons: Iterable[Mapping[str, Any]], lost: Iterable[str]) -> "Report":
+        """Return one report of all that a test session compared.
+
+        Args:
+            comparisons: what `to_dict` gave of each, and the "test" that it belongs to.
+            lost: the workers whose comparisons did not arrive, which is a failure.
+        """
+        read = TypeAdapter(tuple[GraphResult, ...]).validate_python
+        results = [
+            replace(result, graph=f"{one['test']}: {result.graph}")
+            for one in comparisons
+            for result in read(one["results"])
+        ]
+        results += [
+            GraphResult(worker, "any", "fp32", "", (), problem="not compared: the worker was lost")
+            for worker in lost
+        ]
+        refused = dict.fromkeys(name for one in comparisons for name in one["refused"])
+        return cls(tuple(results), refused=tuple(refused))
 
     def to_dict(self) -> dict[str, Any]:
         """Return what parity.json holds."""

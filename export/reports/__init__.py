@@ -26,7 +26,7 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def check_paths(paths: Iterable[Path]) -> None:
+def check_paths(paths: Iterable[Path], option: str = "--report") -> None:
     """See that reports can be written, before the work that fills them.
 
     Raises:
@@ -36,11 +36,11 @@ def check_paths(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.suffix not in FORMATS:
             raise OptionError(
-                f"--report {path}: expected a file that ends in {', '.join(FORMATS)}."
+                f"{option} {path}: expected a file that ends in {', '.join(FORMATS)}."
             )
         if path.suffix == ".html":
             html.check_packages()
-        check_writable(path, "--report")
+        check_writable(path, option)
 
 
 def write_reports(

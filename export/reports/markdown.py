@@ -2,7 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from deploy_bias.export.parity.results import CaseResult, GraphResult, Report, Smallest
+from deploy_bias.export.parity.results import (
+    CaseResult,
+    GraphResult,
+    Report,
+    Smallest,
+    WrongOperator,
+)
 from deploy_bias.export.reports.baseline import ALLOWED, Growth
 
 
@@ -44,6 +50,9 @@ def _failure(result: GraphResult) -> Iterator[str]:
         if not case.passed and case.stages:
             yield from ["", f"`{case.output}` after each stage of the export:", ""]
             yield from _table(("stage", "error", ""), _stages(case))
+        if case.wrong is not None:
+            yield from ["", f"First wrong operator: {_plain(case.wrong.why)}."]
+            yield from _values(case.wrong)
         if case.smallest is not None:
             at = case.smallest.worst
             yield from [
@@ -55,6 +64,15 @@ def _failure(result: GraphResult) -> Iterator[str]:
             ]
             yield from case.smallest.inputs
             yield "```"
+
+
+def _values(wrong: WrongOperator) -> Iterator[str]:
+    if wrong.worst:
+        at = wrong.worst
+        yield (
+            f"There at {at['index']}: got {at['got']}, eager {at['eager']}, float64 "
+            f"{at['float64']}; {wrong.budget:.1e} is allowed."
+        )
 
 
 def _steps(smallest: Smallest) -> str:

@@ -76,6 +76,31 @@ def test_a_session_that_fails_nothing(tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["passed"]
 
 
+def test_the_suffix_says_what_is_written(tmp_path):
+    marks = {"html": "<html", "xml": "<testsuites", "md": "## Export parity of this test session"}
+    for suffix, mark in marks.items():
+        path = tmp_path / f"report.{suffix}"
+        session(tmp_path, f"--export-parity={path}", "-p", "no:xdist")
+        text = path.read_text()
+        assert mark in text
+        names = ("test_by_fixture: Linear", "test_that_fails: Wrong", "torchscript")
+        assert all(name.replace("_", "\\_" if suffix == "md" else "_") in text for name in names)
+
+
+def test_a_suffix_that_says_nothing_is_told_at_once(tmp_path):
+    done = session(tmp_path, "--export-parity=report.txt", "-p", "no:xdist")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--export-parity report.txt: expected a file that ends in .xml" in done.stderr
+
+
+def test_a_lost_worker_is_a_failure():
+    from deploy_bias.export.parity.results import Report
+
+    report = Report.of_session([], ["gw1: it was killed"])
+    assert not report.passed
+    assert report.results[0].why == "not compared: the worker was lost"
+
+
 def test_what_could_not_be_compared_is_no_success(tmp_path):
     (tmp_path / "test_refused.py").write_text(
         "import pytest, torch\n"

@@ -21,6 +21,7 @@ from deploy_bias.export.parity.results import (
     Report,
     Smallest,
     StageResult,
+    WrongOperator,
 )
 from deploy_bias.export.reports import FORMATS, check_paths, write_reports
 from deploy_bias.export.reports.baseline import Growth
@@ -53,8 +54,13 @@ def case(name="rollout", output="decoder_out", passed=True, **changes) -> CaseRe
     )
 
 
+WRONG = WrongOperator("aten.gelu.default", "Gelu", "m.py:7: gelu(x)", "act (GELU)", WORST, 2e-6)
 FAILED = case(
-    output="new_keys", passed=False, stages=STAGES, smallest=Smallest(1, WORST, ("label = 3",))
+    output="new_keys",
+    passed=False,
+    stages=STAGES,
+    smallest=Smallest(1, WORST, ("label = 3",)),
+    wrong=WRONG,
 )
 REPORT = Report(
     (
@@ -156,6 +162,10 @@ class TestMarkdown:
         assert "| edge <dialect> | 5.0e-01 | **wrong** |" in text
         assert "RuntimeError: a \\| b" in text
         assert "Smallest failing case, 1 step: got 1.5" in text
+        assert (
+            "First wrong operator: aten.gelu.default (Gelu), act (GELU) in m.py:7: gelu(x)." in text
+        )
+        assert "There at [0, 3]: got 1.5, eager 1.0, float64 1.01; 2.0e-06 is allowed." in text
         assert "undelegated operators 3 → 5" in text
         assert "bytes 2 %" in text
 
@@ -233,6 +243,7 @@ class TestHtml:
         assert "edge <dialect> 5.0e-01" in text
         assert "delegate failed" in text
         assert "Smallest failing case of new_keys , 1 step: got 1.5" in text
+        assert "First wrong operator of new_keys : aten.gelu.default (Gelu), act (GELU) in" in text
         assert "label = 3" in text
         assert "my <bundle> FAILED" in text
         assert "Left out by name: torchscript." in text
