@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
 out = Console()
 errors = Console(stderr=True)
@@ -20,14 +22,17 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and native
 
 
 @contextmanager
-def stages(debug: bool) -> Iterator[Callable[[str], None]]:
-    """Show each stage with its time; the exporters' and runtimes' own logs only with `debug`."""
-    with quiet(debug) as screen, _progress(screen) as progress:
+def stages(debug: bool, transient: bool = False) -> Iterator[Callable[[str], None]]:
+    """Show each stage with its time; the exporters' and runtimes' own logs only with `debug`.
+
+    transient: show the stage that runs, and leave nothing of it.
+    """
+    with quiet(debug) as screen, _progress(screen, transient) as progress:
         running: list[Any] = []
 
         def finish() -> None:
             for task in running:
-                progress.update(task, total=1, completed=1)
+                progress.update(task, total=1, completed=1, visible=not transient)
             running.clear()
 
         def begin(stage: str) -> None:
@@ -50,12 +55,37 @@ def names(texts: list[str] | None) -> list[str]:
 
 def size(count: int) -> str:
     """Return bytes for a person."""
+    if count >= 1_000_000:
+        return f"{count / 1e6:,.1f} MB"
     return f"{count:,} B" if count < 10_000 else f"{count / 1000:,.1f} kB"
 
 
-def _progress(screen: Console) -> Progress:
+def print_table(table: Table) -> None:
+    """Print a table, or a line for each row where a word of it would break."""
+    endless = out.options.update(max_width=10_000)
+    if out.measure(table, options=endless).minimum <= out.width:
+        out.print(table)
+        return
+    headings = [str(column.header) for column in table.columns]
+    if table.title:
+        out.print(table.title, style="italic")
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        texts = [Text.from_markup(cell) if isinstance(cell, str) else cell for cell in cells]
+        named = [
+            Text.assemble(f"{heading} ", text) if heading else text
+            for heading, text in zip(headings[1:], texts[1:], strict=True)
+            if str(text)
+        ]
+        first = texts[0].copy()
+        first.stylize("bold")
+        out.print(Text(", ").join([first, *named]))
+    if table.caption:
+        out.print(table.caption, style="dim italic")
+
+
+def _progress(screen: Console, transient: bool) -> Progress:
     columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"))
-    return Progress(*columns, TimeElapsedColumn(), console=screen)
+    return Progress(*columns, TimeElapsedColumn(), console=screen, transient=transient)
 
 
 @contextmanager

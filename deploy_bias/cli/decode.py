@@ -10,7 +10,7 @@ from rich.table import Table
 
 from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import Precision
-from deploy_bias.cli.console import Debug, Json, out, print_json, stages
+from deploy_bias.cli.console import Debug, Json, out, print_json, print_table, stages
 from deploy_bias.errors import OptionError, SourceError
 from deploy_bias.runtime import Decoder, Joint, load, open_search
 from deploy_bias.runtime.tokens import Tokens
@@ -78,7 +78,7 @@ def run(
     table.add_column("text", overflow="fold")
     for result in results:
         table.add_row(f"{result.score:.3f}", tokens.text(result.labels))
-    out.print(table)
+    print_table(table)
 
 
 def search_options(search: SearchName, beam_size: int | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import Precision
 from deploy_bias.bundle.manifest import Manifest
 from deploy_bias.cli.audio import read_blocks
-from deploy_bias.cli.console import Debug, Json, errors, names, out, print_json, stages
+from deploy_bias.cli.console import Debug, Json, errors, names, print_json, print_table, stages
 from deploy_bias.cli.transcribe import transcribe
 from deploy_bias.errors import BackendError, ContractError, OptionError, SourceError
 from deploy_bias.packages import needed
@@ -59,7 +59,7 @@ def run(
     if as_json:
         print_json({"bundle": str(bundle), "results": [result.content() for result in measured]})
     else:
-        out.print(_table(measured))
+        print_table(_table(measured))
     if len(recordings) < len(given):
         errors.print(f"error: {len(given) - len(recordings)} of {len(given)} recordings left out")
         raise typer.Exit(2)

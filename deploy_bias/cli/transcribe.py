@@ -13,7 +13,7 @@ from rich.text import Text
 
 from deploy_bias.bundle.contract import Precision
 from deploy_bias.cli.audio import Block, microphone_blocks, read_blocks
-from deploy_bias.cli.console import Debug, Json, errors, out, print_json, quiet, stages
+from deploy_bias.cli.console import Debug, Json, errors, out, print_json, print_table, quiet, stages
 from deploy_bias.cli.decode import SearchName, search_options
 from deploy_bias.errors import ContractError, DeployBiasError, OptionError, SourceError
 from deploy_bias.runtime import OfflineRecognizer, Recognition, Recognizer, open_recognizer
@@ -226,7 +226,7 @@ def _print(found: Iterable[Transcript | Failure]) -> None:
             seconds = f"{outcome.seconds:.1f}"
             table.add_row(Text(outcome.file.name), seconds, _factor(outcome), text)
     if table.rows:
-        out.print(table)
+        print_table(table)
 
 
 def _factor(found: Transcript) -> str:

@@ -1,69 +1,132 @@
 """deploy-bias demo."""
 
+from __future__ import annotations
+
+import importlib
+import time
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.cli import transcribe
-from deploy_bias.cli.console import Debug, out, stages
+from deploy_bias.cli.console import Debug, Json, out, print_json, print_table, size, stages
 from deploy_bias.cli.evaluate import read_manifest
+from deploy_bias.cli.transcribe import transcribe
 from deploy_bias.errors import DeployBiasError
-from deploy_bias.export.cli import export, inspect, verify
+from deploy_bias.packages import needed
 from deploy_bias.runtime import Recognizer
+from deploy_bias.runtime.backends import BACKENDS, unmet
 
-LIVE = "digits_2934z.wav"
-"""The recording that is played in its own time."""
+if TYPE_CHECKING:
+    from deploy_bias.export.parity.results import Report
+
+RECORDINGS = ("digits_2934z.wav", "digits_55.wav", "prompts_0.wav", "prompts_5.wav")
+"""Two of a person who speaks on, and two that are joined of single digits."""
+LEAD_IN = 0.3
+"""Seconds of silence before a recording: ESPnet's streaming never decodes the first frame."""
+NEXT = """\
+Next:
+  deploy-bias transcribe {bundle} --lead-in 300 YOUR.wav  # digits
+  deploy-bias inspect {bundle}                            # what runs where
+  deploy-bias export exp/YOUR_MODEL -o my-bundle"""
 
 
 def run(
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")] = Path(
         "digits-bundle"
     ),
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Export, verify and inspect the small ESPnet model in the package, then hear people speak."""
-    with as_file(files("deploy_bias").joinpath("data/digits")) as model:
-        out.rule("[bold]deploy-bias export")
-        export.run(model, output, debug=debug)
-        out.rule("[bold]deploy-bias verify")
-        verify.run(output, debug=debug)
-        out.rule("[bold]deploy-bias inspect")
-        picture = output.with_name(f"{output.name}.png")
-        inspect.run(output, plot=picture, debug=debug)
-        out.rule("[bold]deploy-bias transcribe")
-        backends = Bundle(output).manifest.backends
-        _hear(output, model / "wavs" / "TRANSCRIPTS.tsv", backends, debug)
-        for backend in backends:
-            out.rule(f"[bold]deploy-bias transcribe --stream --backend {backend}")
-            transcribe.run(output, [model / "wavs" / LIVE], backend, stream=True, debug=debug)
+    """Export, prove and draw the small ESPnet model in the package, then hear people speak."""
+    begun = time.perf_counter()
+    for package, work in (("soundfile", "reading the recordings"), ("matplotlib", "the picture")):
+        with needed(package, work):  # and not after minutes of it
+            importlib.import_module(package)
+    left_out = {name: why for name in BACKENDS if (why := unmet(name))}
+    backends = [name for name in BACKENDS if name not in left_out]
+    picture = output.with_name(f"{output.name}.png")
+    digits = files("deploy_bias").joinpath("data/digits")
+    with as_file(digits) as model, stages(debug, transient=True) as progress:
+        progress("start torch")
+        from deploy_bias.export import export_bundle, plot_biases
+        from deploy_bias.export.parity.judge import BUDGET
+
+        report = export_bundle(model, output, backends_wanted=backends, progress=progress)
+        progress(f"draw {picture}")
+        plot_biases(Bundle(output), picture)
+        heard = []
+        for recording in read_manifest(model / "wavs" / "TRANSCRIPTS.tsv"):
+            if recording.file.name in RECORDINGS:
+                progress(f"listen to {recording.file.name}")
+                text = _hear(output, recording.file, backends)
+                heard.append((recording.file.name, recording.words, text))
+    seconds = time.perf_counter() - begun
+    if as_json:
+        print_json(
+            {
+                "bundle": str(output),
+                "picture": str(picture),
+                "seconds": seconds,
+                "left_out": left_out,
+                "parity": report.to_dict(),
+                "recordings": [
+                    {"file": name, "said": said, "heard": text} for name, said, text in heard
+                ],
+            }
+        )
+        return
+    total = size(sum(file.bytes for file in Bundle(output).manifest.files))
     out.print(
-        f"[green]✓[/] {output} runs on ONNX Runtime, ExecuTorch and TorchScript; "
-        f"its bias is drawn in {picture}."
+        f"[green]✓[/] {output}: {total}, an ESPnet transducer exported and proven "
+        f"in {seconds:.0f} s"
     )
+    for why in left_out.values():
+        out.print(Text(f"! left out: {why}", style="yellow"))
+    print_table(_parity(report, backends))
+    out.print(
+        "(largest error against float64, as a multiple of eager float32's own; "
+        f"up to {BUDGET:g} is rounding)"
+    )
+    out.print(f"[green]✓[/] its bias is drawn in {picture}", soft_wrap=True)
+    out.print(f"[green]✓[/] people, the same on {', '.join(backends)}:")
+    width = max(len(said) for _, said, _ in heard)
+    for _, said, text in heard:
+        mark = "[green]✓[/]" if said == text else "[red]✗[/]"
+        out.print(f"  said {said:<{width}}  heard {text} {mark}")
+    out.print(NEXT.format(bundle=output), markup=False, highlight=False, soft_wrap=True)
 
 
-def _hear(bundle: Path, manifest: Path, backends: tuple[str, ...], debug: bool) -> None:
-    """Recognise recordings of people on every runtime; all must hear the same."""
-    recordings = read_manifest(manifest)
-    heard: dict[str, list[str]] = {}
-    with stages(debug) as progress:
-        for backend in backends:
-            progress(f"recognise {len(recordings)} recordings on {backend}")
-            recognizer = Recognizer(bundle, backend)
-            heard[backend] = [
-                transcribe.transcribe(recognizer, recording.file).recognition.text
-                for recording in recordings
-            ]
-    table = Table(title="Recordings of people", caption="heard the same on every runtime")
-    for heading in ("recording", "said", "heard"):
-        table.add_column(heading, overflow="fold")
-    for recording, *texts in zip(recordings, *heard.values(), strict=True):
-        if len(set(texts)) > 1:
-            raise DeployBiasError(f"{recording.file}: the runtimes do not agree: {texts}.")
-        table.add_row(recording.file.name, Text(recording.words), Text(texts[0]))
-    out.print(table)
+def _hear(bundle: Path, recording: Path, backends: list[str]) -> str:
+    """Recognise a recording on every runtime.
+
+    Raises:
+        DeployBiasError: they do not hear the same.
+    """
+    texts = {
+        name: transcribe(Recognizer(bundle, name, lead_in=LEAD_IN), recording).recognition.text
+        for name in backends
+    }
+    if len(set(texts.values())) > 1:
+        raise DeployBiasError(f"{recording}: the runtimes do not agree: {texts}.")
+    return next(iter(texts.values()))
+
+
+def _parity(report: Report, backends: list[str]) -> Table:
+    """Return the error of each graph on each backend, in units of eager float32's own."""
+    table = Table()
+    table.add_column("graph")
+    for name in backends:
+        table.add_column(name, justify="right")
+    cells = {
+        (result.graph, result.backend): result.worst.error_by_eager
+        for result in report.results
+        if result.worst is not None
+    }
+    for graph in dict.fromkeys(graph for graph, _ in cells):
+        table.add_row(graph, *(f"{cells[graph, name]:.2f}" for name in backends))
+    return table

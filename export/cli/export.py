@@ -1,13 +1,17 @@
 """deploy-bias export."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.cli.console import Debug, Json, names, out, print_json, stages
-from deploy_bias.export.cli.verify import parity_table
+from deploy_bias.cli.console import Debug, Json, names, out, print_json, size, stages
+
+if TYPE_CHECKING:
+    from deploy_bias.export.parity.results import Report
 
 
 def run(
@@ -93,8 +97,27 @@ def run(
     if as_json:
         print_json({"bundle": str(output), "manifest": manifest.model_dump(mode="json")})
         return
-    out.print(parity_table(report))
-    files = ", ".join(artifact.path for artifact in manifest.artifacts)
-    out.print(
-        f"[green]✓[/] {output}: {files}, from {manifest.source.get('checkpoint', 'a module')}"
-    )
+    total = size(sum(file.bytes for file in manifest.files))
+    origin = manifest.source.get("checkpoint", "a module")
+    out.print(f"[green]✓[/] {output}, from {origin}: {total}")
+    for line in proven(report):
+        out.print(f"  {line}")
+    out.print(f"next: deploy-bias inspect {output}, deploy-bias verify {output}", soft_wrap=True)
+
+
+def proven(report: Report) -> list[str]:
+    """Return what was proven, a line for each precision."""
+    from deploy_bias.export.parity.judge import BUDGET
+
+    lines = []
+    for precision in dict.fromkeys(result.precision for result in report.results):
+        results = [result for result in report.results if result.precision == precision]
+        backends = ", ".join(dict.fromkeys(result.backend for result in results))
+        graphs = ", ".join(dict.fromkeys(result.graph for result in results))
+        worst = max((case.error_by_eager for result in results for case in result.cases), default=0)
+        measured = f"at most {worst:.2f} times eager float32's own error, {BUDGET:g} allowed"
+        if precision != "fp32":
+            distances = (r.agreement.distance for r in results if r.agreement is not None)
+            measured = f"at most {max(distances, default=0):.1%} from eager"
+        lines.append(f"{precision}: {graphs} on {backends}: {measured}")
+    return lines

@@ -5,11 +5,24 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import DynamicSize, GraphContract, TensorSpec
 from deploy_bias.bundle.manifest import Manifest
-from deploy_bias.cli.console import Debug, Json, out, print_json, size, stages
+from deploy_bias.cli.console import Debug, Json, out, print_json, print_table, size, stages
+
+COSTLY = {
+    "_native_batch_norm_legit_no_training",
+    "_softmax",
+    "addmm",
+    "bmm",
+    "convolution",
+    "linear",
+    "mm",
+    "native_layer_norm",
+}
+"""Operators that a delegate should take: nearly all of a model's time is theirs."""
 
 
 def run(
@@ -19,13 +32,16 @@ def run(
     plot: Annotated[
         Path | None, typer.Option(help="Draw the bias of each block to this .png.")
     ] = None,
+    operators: Annotated[
+        bool, typer.Option("--operators", help="List every operator, and where it runs.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show contracts, sizes, operators by delegate, and versions."""
+    """Sum up a bundle; of a lone file show the contract that it carries."""
     if bundle.is_file():
-        if plot is not None:
-            raise typer.BadParameter("a lone file has no weights beside it; name the bundle.")
+        if plot is not None or operators:
+            raise typer.BadParameter("a lone file has no manifest beside it; name the bundle.")
         _inspect_file(bundle, as_json, debug)
         return
     opened = Bundle(bundle)
@@ -35,20 +51,31 @@ def run(
     if as_json:
         print_json(manifest.model_dump(mode="json"))
     else:
-        contracts = {
-            graph.model_dump_json(): graph
-            for artifact in manifest.artifacts
-            for graph in artifact.graphs
-        }
-        graphs = list(contracts.values())
-        out.print(_modules(graphs), _contracts(graphs), _operators(manifest))
-        _print_origin(manifest.exporter, manifest.weights.sha256, manifest.source)
+        _print_bundle(bundle, manifest, operators)
     if plot is not None:
         with stages(debug) as progress:
             progress(f"draw {plot}")
             from deploy_bias.export import plot_biases
 
             plot_biases(opened, plot)
+
+
+def _print_bundle(folder: Path, manifest: Manifest, operators: bool) -> None:
+    total = sum(file.bytes for file in manifest.files)
+    out.print(f"[bold]{folder}[/]: {len(manifest.files)} files, {size(total)}")
+    modules = {
+        graph.name: graph.module.type
+        for artifact in manifest.artifacts
+        for graph in artifact.graphs
+    }
+    out.print(", ".join(f"{name} {module}" for name, module in modules.items()))
+    print_table(_artifacts(manifest))
+    _print_outside(manifest)
+    if operators:
+        print_table(_operators(manifest))
+    _print_origin(manifest.exporter, manifest.weights.sha256, manifest.source)
+    first = manifest.artifacts[0].path
+    out.print(f"inputs, outputs and state: deploy-bias inspect {folder / first}", soft_wrap=True)
 
 
 def _inspect_file(path: Path, as_json: bool, debug: bool) -> None:
@@ -60,7 +87,8 @@ def _inspect_file(path: Path, as_json: bool, debug: bool) -> None:
     if as_json:
         print_json(label.model_dump(mode="json"))
         return
-    out.print(_modules(list(label.graphs)), _contracts(list(label.graphs)))
+    print_table(_modules(list(label.graphs)))
+    print_table(_contracts(list(label.graphs)))
     out.print(f"precision {label.precision}")
     _print_origin(label.exporter, label.weights_sha256, {})
 
@@ -96,18 +124,74 @@ def _shape(spec: TensorSpec) -> str:
     return f"({', '.join(sizes)})"
 
 
-def _operators(manifest: Manifest) -> Table:
-    table = Table(title="Artifacts and their operators")
-    for heading in ("file", "graph", "operator"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("delegated", "undelegated"):
+def _artifacts(manifest: Manifest) -> Table:
+    table = Table()
+    table.add_column("file", no_wrap=True)
+    table.add_column("size", justify="right")
+    table.add_column("graphs", overflow="fold")
+    for heading in ("operators", "delegated"):
         table.add_column(heading, justify="right")
     for artifact in manifest.artifacts:
-        file = f"{artifact.path} ({size(artifact.bytes)})"
-        for graph, found in artifact.operators.items():
-            for name in sorted({*found.delegated, *found.undelegated}):
-                counts = [str(found.delegated.get(name, "")), str(found.undelegated.get(name, ""))]
-                table.add_row(file, graph, name, *counts)
+        graphs = ", ".join(graph.name for graph in artifact.graphs)
+        inside, outside = (
+            sum(sum(getattr(counts, side).values()) for counts in artifact.operators.values())
+            for side in ("delegated", "undelegated")
+        )
+        # ONNX and TorchScript have no delegates.
+        share = f"{inside / (inside + outside):.0%}" if inside else "-"
+        count = f"{inside + outside:,}"
+        table.add_row(artifact.path, size(artifact.bytes), graphs, count, share)
+    return table
+
+
+def _print_outside(manifest: Manifest) -> None:
+    """Say which operators no delegate takes, where there is one, and what they cost."""
+    outside = {
+        f"{artifact.path}, {graph}": counts
+        for artifact in manifest.artifacts
+        for graph, counts in artifact.operators.items()
+        if any(each.delegated for each in artifact.operators.values()) and counts.undelegated
+    }
+    if not outside:
+        return
+    out.print("left outside the delegate, in ExecuTorch's portable kernels (plain loops):")
+    costly = False
+    for name, counts in outside.items():
+        left = sorted(counts.undelegated.items(), key=lambda item: -item[1])
+        total = sum(counts.undelegated.values()) + sum(counts.delegated.values())
+        text = Text(f"  {name}: {sum(counts.undelegated.values())} of {total}: ")
+        for number, (operator, count) in enumerate(left):
+            heavy = _base(operator) in COSTLY
+            costly |= heavy
+            times = f" {count}" if count > 1 else ""
+            text.append(", " if number else "")
+            text.append(f"{_base(operator)}{times}", style="bold red" if heavy else "")
+        out.print(text)
+    out.print(
+        "! products, convolutions, softmax or norms are among them: most of the time may go there"
+        if costly
+        else "none is a product, a convolution, a softmax or a norm: they cost little"
+    )
+
+
+def _base(operator: str) -> str:
+    """Return the name of an operator without its namespace and overload."""
+    return operator.split(".")[1] if operator.count(".") else operator
+
+
+def _operators(manifest: Manifest) -> Table:
+    table = Table(title="Operators")
+    for heading in ("graph", "operator"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("delegated", "left"):
+        table.add_column(heading, justify="right")
+    for artifact in manifest.artifacts:
+        for graph, counts in artifact.operators.items():
+            for name in sorted({*counts.delegated, *counts.undelegated}):
+                numbers = (
+                    str(side.get(name, "")) for side in (counts.delegated, counts.undelegated)
+                )
+                table.add_row(f"{artifact.path}, {graph}", name, *numbers)
         table.add_section()
     return table
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy_bias.bundle import PARITY, Bundle
-from deploy_bias.cli.console import Debug, Json, names, out, print_json, stages
+from deploy_bias.cli.console import Debug, Json, names, out, print_json, print_table, stages
 from deploy_bias.files import write_whole
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def run(
             content["growths"] = [asdict(growth) for growth in grown]
         print_json(content)
     else:
-        out.print(parity_table(found))
+        print_table(_parity_table(found))
         if unwritten:
             line = Text(f"! {bundle / PARITY} stays as it was: {unwritten}", style="yellow")
             out.print(line, soft_wrap=True)
@@ -92,7 +92,7 @@ def _write_parity(path: Path, found: Report) -> str | None:
     return None
 
 
-def parity_table(report: Report) -> Table:
+def _parity_table(report: Report) -> Table:
     """Return one row a graph, backend and precision."""
     table = Table(
         title="Parity with eager",
