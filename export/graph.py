@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +64,10 @@ class ExportGraph(ABC):
     @abstractmethod
     def cases(self, seed: int = 0) -> dict[str, list[Step]]:
         """Return what it is proven on, by name; the seed is of what is random."""
+
+    def dynamic_shapes(self) -> Any:
+        """Return the dynamic shapes of its inputs as torch.export takes them; or None."""
+        return None
 
     def nearby(self) -> list[Call]:
         """Return float64 rounded at random as float32 rounds, several draws of it.

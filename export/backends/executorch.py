@@ -10,6 +10,7 @@ from torch import nn
 
 from deploy_bias.bundle.contract import Precision
 from deploy_bias.bundle.manifest import Operators
+from deploy_bias.errors import BackendError
 from deploy_bias.export.backends import Exported, LabelOf, Run, marked
 from deploy_bias.export.graph import ExportGraph
 from deploy_bias.model.bias.toeplitz import toeplitz_by_gather
@@ -26,10 +27,14 @@ def export(graphs: Sequence[ExportGraph], precision: Precision, label: LabelOf) 
     """Export all graphs as model.pte, with the label as a constant method."""
     programs = {
         graph.contract.name: torch.export.export(
-            quantize(graph.module(toeplitz_by_gather), precision), graph.example_inputs()
+            quantize(graph.module(toeplitz_by_gather), precision),
+            graph.example_inputs(),
+            dynamic_shapes=graph.dynamic_shapes(),
         )
         for graph in graphs
     }
+    for program in programs.values():
+        _check_bounds(program)
     keep = {graph.contract.name for graph in graphs if graph.reshape_is_free}
     edge = lower(programs, {"deploy_bias": label(graphs).model_dump_json()}, keep)
     # Before to_executorch, which rewrites the edge programs in place.
@@ -44,9 +49,27 @@ def stages(graph: ExportGraph) -> Iterator[tuple[str, Run]]:
 
     module = graph.module(toeplitz_by_gather)
     yield "eager rewrite", module
-    program = torch.export.export(module, graph.example_inputs())
+    program = torch.export.export(
+        module, graph.example_inputs(), dynamic_shapes=graph.dynamic_shapes()
+    )
     yield "ExportedProgram", program.module()
     yield "edge dialect", to_edge(program).exported_program().module()
+
+
+def _check_bounds(program: torch.export.ExportedProgram) -> None:
+    """See that memory can be planned: for the greatest size of each dynamic dimension.
+
+    Raises:
+        BackendError: one has none.
+    """
+    from torch.utils._sympy.numbers import int_oo
+
+    for symbol, bounds in program.range_constraints.items():
+        if bounds.upper == int_oo:
+            raise BackendError(
+                f"ExecuTorch plans its memory for the greatest size, and {symbol} has none; say it "
+                "in dynamic_shapes, as Dim('batch', max=8)."
+            )
 
 
 def quantize(module: nn.Module, precision: Precision) -> nn.Module:

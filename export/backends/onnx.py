@@ -55,7 +55,7 @@ def _program(graph: ExportGraph, module: nn.Module) -> Any:
         opset_version=OPSET,
         input_names=[spec.name for spec in contract.inputs],
         output_names=[spec.name for spec in contract.outputs],
-        dynamic_shapes=_dynamic_shapes(contract),
+        dynamic_shapes=graph.dynamic_shapes() or _dynamic_shapes(contract),
         custom_translation_table=TRANSLATIONS,
         optimize=False,
         verbose=False,

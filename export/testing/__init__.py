@@ -10,6 +10,7 @@ from deploy_bias.bundle.contract import State
 from deploy_bias.errors import OptionError
 from deploy_bias.export.parity.results import CaseResult, GraphResult, Report, WrongOperator
 from deploy_bias.export.testing.artifacts import Artifact, Function, artifacts_of
+from deploy_bias.export.testing.dynamic_graph import DynamicGraph
 from deploy_bias.export.testing.flat import Inputs
 from deploy_bias.export.testing.module_graph import ModuleGraph
 from deploy_bias.export.testing.prove import prove
@@ -36,6 +37,7 @@ def assert_export_parity(
     backends: Sequence[str] | None = None,
     artifacts: Sequence[str | Path | Function | Artifact] = (),
     cases: Mapping[str, Inputs | Sequence[Inputs]] | None = None,
+    dynamic_shapes: Any = None,
     steps: int | None = None,
     state: Mapping[str, str | State] | None = None,
     reference: Callable[..., Any] | None = None,
@@ -62,6 +64,9 @@ def assert_export_parity(
             that says the file's names, its method, or the providers of ONNX Runtime.
         cases: more cases by name, recorded inputs above all: inputs as the example, or a list of
             them, one a step.
+        dynamic_shapes: as torch.export takes it. The exports are made with it, and everything is
+            run at the least, the greatest and odd sizes besides; without a bound that is 1, and
+            twice the example's and one.
         steps: of a rollout, if there is state, default 16; each backend carries its own.
         state: the inputs that are carried: each by the output that is its next value, or by a
             `deploy_bias.bundle.contract.State` with update "append" for a window whose last row it
@@ -87,16 +92,19 @@ def assert_export_parity(
     try:
         files = artifacts_of(artifacts)
         names = _backends(backends, files)
-        graph = ModuleGraph(
-            module,
-            example_inputs,
-            state=state or {},
-            cases=cases or {},
-            steps=steps,
-            reference=reference,
-            ranges=ranges or {},
-            seed=seed,
-        )
+        options: dict[str, Any] = {
+            "state": state or {},
+            "cases": cases or {},
+            "steps": steps,
+            "reference": reference,
+            "ranges": ranges or {},
+            "seed": seed,
+        }
+        if dynamic_shapes is None:
+            graph = ModuleGraph(module, example_inputs, **options)
+        else:
+            options["dynamic_shapes"] = dynamic_shapes
+            graph = DynamicGraph(module, example_inputs, **options)
         report = prove(graph, names, files, attribute)
     except Exception as error:
         _tell(_not_compared(module, error))
