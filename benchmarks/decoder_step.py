@@ -15,10 +15,11 @@ from executorch.extension.pybindings import portable_lib
 
 from benchmarks.timing import Row, medians, ratio, time_in_turn
 from deploy_bias import MEGADecoder
-from deploy_bias.bundle.contract import DecoderModule, Precision
+from deploy_bias.bundle.contract import ModuleSpec, Precision
 from deploy_bias.bundle.manifest import Label
 from deploy_bias.export.backends import exporter
-from deploy_bias.export.graphs.decoder import decoder_graph
+from deploy_bias.export.graphs.mega_decoder import MEGADecoderGraph
+from deploy_bias.export.options import ExportOptions
 from deploy_bias.runtime import Decoder, Graph
 from deploy_bias.runtime.backends import open_session
 
@@ -119,11 +120,9 @@ def exported_steps(
     decoder: MEGADecoder, context: int
 ) -> Iterator[tuple[str, Callable[[], object], int]]:
     """Yield name, step and the bytes that a step reads, of every runtime and precision."""
-    module = DecoderModule(
-        type="MEGADecoder", weights="decoder", options={"vocab_size": VOCAB}, context=context,
-        start="espnet",
-    )  # fmt: skip
-    graph = decoder_graph(decoder, module, 1)
+    spec = ModuleSpec(type="mega", weights="decoder", options={"vocab_size": VOCAB})
+    options = ExportOptions(context=context)
+    graph = MEGADecoderGraph(decoder, MEGADecoderGraph.contract_of(decoder, spec, options))
     for runtime in RUNTIMES:
         for precision in PRECISIONS:
             label = Label(

@@ -11,10 +11,8 @@ import warnings
 from collections import defaultdict
 from pathlib import Path
 
-import torch
-
 from deploy_bias.bundle import Bundle
-from deploy_bias.export.graphs.model import bundle_graph
+from deploy_bias.export.graphs import BundleWeights
 from deploy_bias.export.parity.gate import check, one_thread
 from deploy_bias.export.parity.proof import Proof
 from deploy_bias.export.parity.vectors import stored_cases
@@ -32,9 +30,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     bundle = Bundle(arguments.bundle)
     loaded = {backend: load(bundle, backend) for backend in bundle.manifest.backends}
-    weights = bundle.tensors(bundle.manifest.weights)
+    weights = BundleWeights(bundle)
     vectors = bundle.tensors(bundle.manifest.vectors)
-    state = {name: torch.from_numpy(array) for name, array in weights.items()}
     largest: dict[tuple[str, str], float] = defaultdict(float)
     start, flagged = time.time(), []
     contracts = {
@@ -42,7 +39,7 @@ def main() -> None:
         for graphs in loaded.values()
         for graph in graphs.values()
     }
-    graphs = {key: bundle_graph(said, state, "weights") for key, said in contracts.items()}
+    graphs = {key: weights.graph(contract) for key, contract in contracts.items()}
     stored = {key: list(stored_cases(said, vectors)) for key, said in contracts.items()}
     with one_thread():
         for seed in range(arguments.first, arguments.first + arguments.seeds):

@@ -13,7 +13,7 @@ import warnings
 from collections import defaultdict
 from pathlib import Path
 
-from deploy_bias.export import export_bundle
+from deploy_bias.export import ExportOptions, export_bundle
 from deploy_bias.export.parity.agreement import EXPLAINED
 from deploy_bias.export.parity.results import Mismatch
 from tests.espnet.encoders import random_conf
@@ -55,9 +55,9 @@ def main() -> None:
                 report = export_bundle(
                     model,
                     Path(folder) / "b",
-                    backends_wanted=["onnx", "executorch"],
-                    precisions=PRECISIONS,
-                    context=15,
+                    ExportOptions(
+                        backends=["onnx", "executorch"], precisions=PRECISIONS, context=15
+                    ),
                 )
             except Mismatch as error:
                 report = error.report

@@ -27,7 +27,7 @@ from executorch.extension.pybindings import portable_lib
 
 from benchmarks.decoder_step import RECIPE, VOCAB
 from benchmarks.timing import Row, medians, ratio, time_in_turn
-from deploy_bias.export import Report, export_bundle
+from deploy_bias.export import ExportOptions, Report, export_bundle
 from deploy_bias.runtime import Recognizer, Search
 from deploy_bias.runtime.search import SEARCHES
 from deploy_bias.runtime.search.search import Hypothesis
@@ -62,13 +62,13 @@ def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as scratch:
         experiment, bundle = Path(scratch) / "experiment", Path(scratch) / "bundle"
         model.save(experiment)
-        wanted = {"backends_wanted": ["onnx", "executorch"], "precisions": ["fp32", "int8"]}
+        wanted = {"backends": ["onnx", "executorch"], "precisions": ["fp32", "int8"]}
         # The tests prove such models; here that would take ten minutes.
         with (
             patch("deploy_bias.export.bundle.verify", lambda *_, **__: Report(())),
             patch.object(Report, "passed", True),
         ):
-            export_bundle(experiment, bundle, **wanted)
+            export_bundle(experiment, bundle, ExportOptions(**wanted))
         candidates: dict[str, Callable[[], object]] = {"espnet": lambda: model.decode(samples)}
         for backend in ("onnx", "executorch"):
             for precision in ("fp32", "int8"):

@@ -14,16 +14,18 @@ from deploy_bias.packages import load
 
 if TYPE_CHECKING:
     from deploy_bias.export.bundle import export_bundle
+    from deploy_bias.export.options import ExportOptions
     from deploy_bias.export.parity.gate import verify
     from deploy_bias.export.parity.results import Mismatch, Report
     from deploy_bias.export.plot import plot_biases
     from deploy_bias.export.reports import check_paths, write_reports
     from deploy_bias.export.reports.baseline import ALLOWED, growths, read_baseline
-    from deploy_bias.export.sources.bias import Source, read_source
+    from deploy_bias.export.sources import Source, read_source
     from deploy_bias.export.testdata import write_test_data
 
 __all__ = [
     "ALLOWED",
+    "ExportOptions",
     "Mismatch",
     "Report",
     "Source",
@@ -39,15 +41,16 @@ __all__ = [
 ]
 _HOME = {
     "ALLOWED": "reports.baseline",
+    "ExportOptions": "options",
     "Mismatch": "parity.results",
     "Report": "parity.results",
-    "Source": "sources.bias",
+    "Source": "sources",
     "check_paths": "reports",
     "export_bundle": "bundle",
     "growths": "reports.baseline",
     "plot_biases": "plot",
     "read_baseline": "reports.baseline",
-    "read_source": "sources.bias",
+    "read_source": "sources",
     "verify": "parity.gate",
     "write_reports": "reports",
     "write_test_data": "testdata",

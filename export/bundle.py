@@ -13,17 +13,18 @@ from torch import Tensor
 
 import deploy_bias
 from deploy_bias.bundle import MANIFEST, PARITY, Bundle
-from deploy_bias.bundle.contract import PRECISIONS, Precision
+from deploy_bias.bundle.contract import Precision
 from deploy_bias.bundle.manifest import Artifact, File, Label, Manifest
 from deploy_bias.errors import BackendError, BundleError, OptionError, SourceError
 from deploy_bias.export.backends import EXPORTERS, Exported, Exporter, LabelOf, exporter
 from deploy_bias.export.graph import ExportGraph
 from deploy_bias.export.graphs.model import model_graphs, offline_graphs
+from deploy_bias.export.options import ExportOptions
 from deploy_bias.export.parity.gate import one_thread, verify
 from deploy_bias.export.parity.results import Mismatch, Report
 from deploy_bias.export.parity.vectors import rollout_vectors, vectors_of
-from deploy_bias.export.sources.bias import Bias, Source, bias_weights, check_finite, read_source
-from deploy_bias.export.sources.transducer import Transducer
+from deploy_bias.export.sources import Bias, Source, Vocabulary, read_source
+from deploy_bias.export.sources.state_dict import check_finite
 from deploy_bias.runtime.backends import require
 
 Progress = Callable[[str], None]
@@ -33,20 +34,10 @@ Progress = Callable[[str], None]
 def export_bundle(
     source: str | Path | Bias | dict[str, Bias] | None,
     output: str | Path,
+    options: ExportOptions | None = None,
     *,
     config: Path | None = None,
     checkpoint: Path | None = None,
-    backends_wanted: Sequence[str] | None = None,
-    precisions: Sequence[str] = ("fp32",),
-    query_length: int | None = None,
-    key_length: int | None = None,
-    context: int | None = None,
-    batch: int = 1,
-    start: str = "espnet",
-    chunk_ms: int = 640,
-    left_context: int = 32,
-    offline: bool = False,
-    dynamic: bool = False,
     progress: Progress = lambda stage: None,
 ) -> Report:
     """Export a model, prove the result, and write it as a bundle.
@@ -56,20 +47,9 @@ def export_bundle(
     Args:
         source: an ESPnet experiment folder, a state_dict file, a bias module, or several by name.
         output: the folder to write; a bundle that is there already is replaced.
+        options: what to export, and how.
         config: config.yaml, if it is not in the folder.
         checkpoint: the .pth, if it is not in the folder or the folder holds several.
-        backends_wanted: names of backends; default all.
-        precisions: of the linear layers, "fp32", "int8" or "int4", each a set of artifacts of its
-            own; a backend that has one of them is left out for the others.
-        query_length: rows of the scores; default key_length.
-        key_length: columns of the scores; default 256 or max_positions, whichever is less.
-        context: rows of the decoder's windows; default 256 or as many as fit, the lesser.
-        batch: hypotheses a call.
-        start: what the decoder attends to before the first label: "espnet" or "clean".
-        chunk_ms: ESPnet's decoding_window: milliseconds of audio that are encoded at once.
-        left_context: encoder frames before a chunk that the encoder sees.
-        offline: the frontend and the encoder take whole utterances instead; ONNX alone.
-        dynamic: the biases in ONNX take any length up to max_positions.
         progress: called with the name of each stage.
 
     Returns:
@@ -81,39 +61,32 @@ def export_bundle(
         Mismatch: an exported graph does not compute what the eager module does; nothing is
             written.
     """
-    output = Path(output).resolve()
+    output, options = Path(output).resolve(), options or ExportOptions()
     _check_output(output)
-    plan = _plan(list(dict.fromkeys(backends_wanted or ())), precisions, progress)
-    names = list(plan)
-    exporters = {name: exporter(name) for name in names}
-    for name in names:
+    plan, left_out = options.plan()
+    for line in left_out:
+        progress(line)
+    exporters = {name: exporter(name) for name in plan}
+    for name in plan:
         require(name)  # or nothing could be proven, and that is known before the work
-    wish = "--dynamic" if dynamic else "--offline" if offline else None
+    wish = "--dynamic" if options.dynamic else "--offline" if options.offline else None
     if wish and not any(maker.DYNAMIC for maker in exporters.values()):
         able = ", ".join(name for name in EXPORTERS if exporter(name).DYNAMIC)
-        raise OptionError(f"{wish}: none of {', '.join(names)} can; add --backend {able}.")
+        raise OptionError(f"{wish}: none of {', '.join(plan)} can; add --backend {able}.")
 
     progress("read the checkpoint")
-    found = _read(source, config, checkpoint)
-    if found.transducer is None and set(precisions) != {"fp32"}:
+    model = _read(source, config, checkpoint)
+    if not model.parts and set(options.precisions) != {"fp32"}:
         raise OptionError(
-            f"--precision {','.join(precisions)}: a bias has no linear layers to quantise; leave "
-            "--precision out, or give the whole experiment."
+            f"--precision {','.join(options.precisions)}: a bias has no linear layers to quantise; "
+            "leave --precision out, or give the whole experiment."
         )
-    options = {
-        "query_length": query_length,
-        "key_length": key_length,
-        "context": context,
-        "batch": batch,
-        "start": start,
-        "chunk_ms": chunk_ms,
-        "left_context": left_context,
-        "streams": not offline,
-    }
-    static = model_graphs(found, **options, dynamic=False)  # type: ignore[arg-type]
-    flexible = model_graphs(found, **options, dynamic=dynamic)  # type: ignore[arg-type]
-    whole = offline_graphs(found, chunk_ms, left_context) if offline else []
-    weights = _save(found.weights)
+    static = model_graphs(model, options)
+    flexible = model_graphs(model, options, dynamic=True) if options.dynamic else static
+    whole = offline_graphs(model, options) if options.offline else []
+    weights = _save(
+        {name: tensor for graph in (*whole, *static) for name, tensor in graph.weights().items()}
+    )
     versions = _versions(exporters.values())
 
     def label(precision: Precision) -> LabelOf:
@@ -135,13 +108,14 @@ def export_bundle(
                 for exported in maker.export(graphs, precision, label(precision)):
                     artifacts.append(_write_artifact(folder, name, precision, exported))
         progress("write the test vectors")
-        vectors = _save(_vectors([*whole, *static], found.transducer))
+        vectors = _save(_vectors([*whole, *static], model))
         manifest = Manifest(
             exporter=versions,
-            source=found.info,
+            source=model.info,
+            options=options.model_dump(mode="json", exclude_defaults=True),
             weights=_write(folder, "weights.safetensors", weights),
             vectors=_write(folder, "vectors.safetensors", vectors),
-            **_write_tokens(folder, found.transducer),
+            **_write_tokens(folder, model.vocabulary),
             artifacts=tuple(artifacts),
         )
         text = manifest.model_dump_json(indent=1) + "\n"
@@ -175,44 +149,8 @@ def _read(
     for name, module in copies.items():
         for leaf, parameter in module.named_parameters():
             check_finite(parameter, f"{name}.{leaf}".lstrip("."))
-    info = {"module": type(next(iter(copies.values()))).__name__}
-    return Source(copies, None, None, bias_weights(copies), info)
-
-
-def _plan(
-    named: Sequence[str], precisions: Sequence[str], progress: Progress
-) -> dict[str, tuple[Precision, ...]]:
-    """Return the precisions to export to each backend.
-
-    Args:
-        named: the backends that were asked for; none is all that can.
-        precisions: what was asked for.
-        progress: told what is left out.
-    """
-    for precision in precisions:
-        if precision not in PRECISIONS:
-            raise OptionError(
-                f"--precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}."
-            )
-        if list(precisions).count(precision) > 1:
-            raise OptionError(f"--precision names {precision} twice.")
-    if not precisions:
-        raise OptionError(f"--precision names none; choose from {', '.join(PRECISIONS)}.")
-    able = {name: exporter(name).PRECISIONS for name in named or EXPORTERS}
-    supported = "; ".join(f"{name} has {', '.join(has)}" for name, has in able.items())
-    for precision in precisions:
-        if not any(precision in has for has in able.values()):
-            raise OptionError(f"--precision {precision}: no backend asked for has it: {supported}.")
-    plan = {}
-    for name, has in able.items():
-        plan[name] = tuple(p for p in has if p in precisions)
-        if named and not plan[name]:
-            raise OptionError(
-                f"--backend {name}: has none of --precision {','.join(precisions)}: {supported}."
-            )
-        if left := [p for p in precisions if p not in has]:
-            progress(f"leave out {name} for {', '.join(left)}, which it does not have")
-    return {name: chosen for name, chosen in plan.items() if chosen}
+    kind = type(next(iter(copies.values()))).__name__
+    return Source(kind, {"module": kind}, biases=copies)
 
 
 def _save(tensors: Mapping[str, Tensor]) -> bytes:
@@ -242,28 +180,28 @@ def _write_artifact(
     )
 
 
-def _vectors(graphs: Sequence[ExportGraph], transducer: Transducer | None) -> dict[str, Tensor]:
+def _vectors(graphs: Sequence[ExportGraph], model: Source) -> dict[str, Tensor]:
     vectors = {name: tensor for graph in graphs for name, tensor in vectors_of(graph).items()}
-    if transducer is not None:
+    if model.frames:
         by_name = {graph.contract.name: graph for graph in graphs}
-        vectors |= rollout_vectors(by_name["decoder"], by_name["joint"], transducer.frames)
+        vectors |= rollout_vectors(by_name["decoder"], by_name["joint"], model.frames)
     return vectors
 
 
-def _write_tokens(folder: Path, transducer: Transducer | None) -> dict[str, Any]:
+def _write_tokens(folder: Path, vocabulary: Vocabulary | None) -> dict[str, Any]:
     """Write tokens.txt as the field has it: a token and its number in each line.
 
     Returns:
         The fields of the manifest about tokens.
     """
-    if transducer is None:
+    if vocabulary is None:
         return {}
-    lines = [f"{token} {number}\n" for number, token in enumerate(transducer.tokens)]
-    model = transducer.bpe_model
-    known = transducer.token_type in ("bpe", "char", "word")
+    lines = [f"{token} {number}\n" for number, token in enumerate(vocabulary.tokens)]
+    model = vocabulary.bpe_model
+    known = vocabulary.token_type in ("bpe", "char", "word")
     return {
         "tokens": _write(folder, "tokens.txt", "".join(lines).encode()),
-        "token_type": transducer.token_type if known else None,
+        "token_type": vocabulary.token_type if known else None,
         "bpe_model": None if model is None else _write(folder, "bpe.model", model),
     }
 

@@ -53,6 +53,10 @@ class ExportGraph(ABC):
     def module(self, layout: Layout) -> nn.Module:
         """Return the module to export, in eval mode; it takes the inputs in order."""
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return the tensors of the eager module, by their names in the checkpoint."""
+        return {}
+
     @abstractmethod
     def example_inputs(self) -> tuple[Tensor, ...]:
         """Return inputs in the shapes of the contract."""

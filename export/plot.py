@@ -6,24 +6,24 @@ import numpy as np
 import torch
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.bundle.contract import BiasModule
 from deploy_bias.errors import OptionError
-from deploy_bias.export.sources.bias import Bias, build_bias_module
+from deploy_bias.export.graphs import BundleWeights
+from deploy_bias.export.graphs.bias import BiasGraph
+from deploy_bias.export.sources import Bias
 from deploy_bias.packages import needed
 
 
 def bias_modules(bundle: Bundle) -> dict[str, Bias]:
     """Build the eager bias modules of a bundle, by the prefix of their parameters."""
-    arrays = bundle.tensors(bundle.manifest.weights)
-    state = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    said = {
-        graph.module.weights: graph.module
+    weights = BundleWeights(bundle)
+    contracts = {
+        graph.module.weights: graph
         for artifact in bundle.manifest.artifacts
         for graph in artifact.graphs
-        if isinstance(graph.module, BiasModule)
+        if graph.kind == "bias"
     }
-    where = str(bundle.folder / bundle.manifest.weights.path)
-    return {name: build_bias_module(module, state, where) for name, module in said.items()}
+    graphs = {name: weights.graph(contract) for name, contract in contracts.items()}
+    return {name: graph.bias for name, graph in graphs.items() if isinstance(graph, BiasGraph)}
 
 
 def plot_biases(bundle: Bundle, path: Path) -> None:

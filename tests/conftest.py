@@ -16,7 +16,7 @@ from hypothesis import settings
 
 from deploy_bias import RelativePositionBias, RotaryRelativePositionBias
 from deploy_bias.bundle import Bundle
-from deploy_bias.export import export_bundle
+from deploy_bias.export import ExportOptions, export_bundle
 from deploy_bias.export.cli import main
 from tests.espnet.models import perturb
 
@@ -65,7 +65,7 @@ def shared(tmp_path_factory):
     def make(name: str, source: Path, **options) -> Bundle:
         with FileLock(folder / f"{name}.lock"):
             if not (folder / name).exists():
-                export_bundle(source, folder / name, **options)
+                export_bundle(source, folder / name, ExportOptions(**options))
         return Bundle(folder / name)
 
     return make
@@ -80,20 +80,20 @@ def digits_bundle(digits, shared) -> Bundle:
 @pytest.fixture(scope="session")
 def digits_bundle_320ms(digits, shared) -> Bundle:
     """The shipped model with a decoding window of 320 ms, ONNX only."""
-    return shared("digits-320ms", digits, backends_wanted=["onnx"], chunk_ms=320)
+    return shared("digits-320ms", digits, backends=["onnx"], chunk_ms=320)
 
 
 @pytest.fixture(scope="session")
 def int8_bundle(digits, shared) -> Bundle:
     """The shipped model in int8, on both runtimes that have it."""
-    wanted = {"backends_wanted": ["onnx", "executorch"], "precisions": ["int8"]}
+    wanted = {"backends": ["onnx", "executorch"], "precisions": ["int8"]}
     return shared("digits-int8", digits, **wanted)
 
 
 @pytest.fixture(scope="session")
 def offline_bundle(digits, shared) -> Bundle:
     """The shipped model for whole utterances, ONNX, and what TorchScript has of it."""
-    wanted = {"backends_wanted": ["onnx", "torchscript"], "offline": True}
+    wanted = {"backends": ["onnx", "torchscript"], "offline": True}
     return shared("digits-offline", digits, **wanted)
 
 
@@ -102,7 +102,7 @@ def dynamic_bundle(tmp_path_factory) -> Bundle:
     """A small simple bias with a dynamic length, ONNX only."""
     folder = tmp_path_factory.mktemp("bundles") / "dynamic"
     torch.manual_seed(3)
-    export_bundle(RelativePositionBias(37), folder, backends_wanted=["onnx"], dynamic=True)
+    export_bundle(RelativePositionBias(37), folder, ExportOptions(backends=["onnx"], dynamic=True))
     return Bundle(folder)
 
 

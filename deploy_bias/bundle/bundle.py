@@ -27,7 +27,7 @@ class Bundle:
         folder: where manifest.json lies.
 
     Raises:
-        BundleError: the folder or its manifest is missing, corrupt, foreign or newer.
+        BundleError: the folder or its manifest is missing, corrupt, foreign or of another version.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -127,7 +127,7 @@ def parse(model: type[_Model], data: bytes, where: str) -> _Model:
     """Read a manifest or a label, the version before all else.
 
     Raises:
-        BundleError: not JSON, foreign, newer, or against the schema.
+        BundleError: not JSON, foreign, of another version, or against the schema.
     """
     try:
         content = json.loads(data)
@@ -144,8 +144,13 @@ def parse(model: type[_Model], data: bytes, where: str) -> _Model:
         raise BundleError(f"{where}: format_version must be an int, got {version!r}; export again.")
     if version > FORMAT_VERSION:
         raise BundleError(
-            f"{where}: format version {version}, and this deploy_bias reads up to "
-            f"{FORMAT_VERSION}; upgrade deploy-bias, or export again with this one."
+            f"{where}: format version {version}, and this deploy_bias reads {FORMAT_VERSION}; "
+            "upgrade deploy-bias, or export again with this one."
+        )
+    if version < FORMAT_VERSION:
+        raise BundleError(
+            f"{where}: format version {version}, and this deploy_bias reads {FORMAT_VERSION}; "
+            "export again with this one."
         )
     try:
         return model.model_validate(content)

@@ -1,12 +1,14 @@
-"""The contract of a graph, and the manifest that holds the contracts of a bundle.
+"""The contract of a graph: its inputs, outputs and state.
 
 Written once by `export`, checked by every runtime. The same JSON stands in manifest.json and
-inside each artifact.
+inside each artifact. `deploy_bias.runtime.state` carries the state by it.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+
+from deploy_bias.errors import BundleError
 
 DType = Literal["float32", "int64", "int32", "bool"]
 Precision = Literal["fp32", "int8", "int4"]
@@ -32,137 +34,134 @@ class DynamicSize(Strict):
     maximum: PositiveInt
 
 
+class Rows(Strict):
+    """How many rows of an output's axis 1 are genuine: max((n - offset) // stride, 0).
+
+    input: the name of an int64 input (1,), whose value is n.
+    """
+
+    input: str
+    offset: NonNegativeInt
+    stride: PositiveInt
+
+    def count(self, value: int) -> int:
+        """Return the number of genuine rows where the input is `value`."""
+        return max((value - self.offset) // self.stride, 0)
+
+
 class TensorSpec(Strict):
-    """One input or output. shape: a number, or a `DynamicSize`, for each dimension."""
+    """One input or output. shape: a number, or a `DynamicSize`, for each dimension.
+
+    maximum: the largest number that an integer input may hold; the least is 0 then.
+    rows: of an output whose last rows are not always genuine.
+    """
 
     name: str
     dtype: DType
     shape: tuple[PositiveInt | DynamicSize, ...]
+    maximum: NonNegativeInt | None = None
+    rows: Rows | None = None
+
+    @property
+    def static_shape(self) -> tuple[int, ...]:
+        """The shape without its dynamic dimensions."""
+        return tuple(size for size in self.shape if isinstance(size, int))
 
 
-class BiasModule(Strict):
-    """The eager module that a `bias` graph computes, so that it can be built again.
+class ModuleSpec(Strict):
+    """The eager module that a graph computes, so that it can be built again.
 
-    `weights` is the prefix of its parameters in the checkpoint and in weights.safetensors.
+    type: its name in the exporter's registries. weights: the prefix of its parameters in the
+    checkpoint and in weights.safetensors. options: ESPnet's.
     """
 
-    type: Literal["RelativePositionBias", "RotaryRelativePositionBias"]
+    type: str
     weights: str
-    max_positions: PositiveInt
-    size: PositiveInt | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
-class DecoderModule(Strict):
-    """The eager module of a `decoder` graph: its ESPnet options, and how it is decoded with.
+class Replace(Strict):
+    """The next value is the output.
 
-    context: N, the rows of a window. start: the rows that are valid before the first label, see
-    `deploy_bias.bundle.window`.
+    batch_axis: of both, along which hypotheses lie side by side. initial: fills the first value.
     """
 
-    type: Literal["MEGADecoder"]
-    weights: str
-    options: dict[str, Any]
-    context: PositiveInt
-    start: Literal["espnet", "clean"]
-
-
-class JointModule(Strict):
-    """The eager module of a `joint` graph, with its ESPnet options."""
-
-    type: Literal["JointNetwork"]
-    weights: str
-    options: dict[str, Any]
-
-
-class FrontendModule(Strict):
-    """The eager modules of a `frontend` or `offline_frontend` graph, and how streaming cuts.
-
-    normalize: ESPnet's name of the normalisation that follows; its weights are under `normalize`.
-    fs: samples a second. n_fft, hop_length, decoding_window: samples. See
-    `deploy_bias.bundle.chunking.Chunking`, which takes them.
-    """
-
-    type: Literal["DefaultFrontend"]
-    weights: str
-    options: dict[str, Any]
-    normalize: Literal["global_mvn", "utterance_mvn"] | None
-    normalize_options: dict[str, bool]
-    fs: PositiveInt
-    n_fft: PositiveInt
-    hop_length: PositiveInt
-    decoding_window: PositiveInt
-    subsampling_factor: PositiveInt
-
-
-class EncoderModule(Strict):
-    """The eager module of an `encoder` or `offline_encoder` graph, with its ESPnet options.
-
-    feature_frames: F, the most feature frames of a chunk. left_context: L, encoder frames before
-    a chunk. stride, offset: see `encoder_frames`.
-    """
-
-    type: Literal["Encoder"]
-    weights: str
-    options: dict[str, Any]
-    feature_frames: PositiveInt
-    left_context: NonNegativeInt
-    stride: PositiveInt
-    offset: NonNegativeInt
-
-    def encoder_frames(self, feature_frames: int) -> int:
-        """Return how many encoder frames come of a chunk with so many feature frames."""
-        return max((feature_frames - self.offset) // self.stride - 2, 0)
-
-
-class ForeignModule(Strict):
-    """A module that is not ours, for `deploy_bias.testing`; no bundle holds one.
-
-    name: of its class.
-    """
-
-    type: Literal["ForeignModule"] = "ForeignModule"
-    name: str
-
-
-class State(Strict):
-    """One input that the host carries from step to step, and how its next value is made.
-
-    - "replace": the next value is the output.
-    - "append": the input is a window, oldest row first along its axis 1; the next one is the
-      window without its first row, and `output[row]` behind (`output` if no row is said).
-    - "extend": likewise, with the first n rows of `output` behind and as many rows gone; n is
-      `EncoderModule.encoder_frames` of the input `frames`.
-    - "count": the number of valid rows of the windows: of a decoder as
-      `deploy_bias.bundle.window.next_valid` counts, of an encoder min(valid + n, left_context).
-
-    `initial` fills the first value.
-    """
-
+    update: Literal["replace"] = "replace"
     input: str
-    update: Literal["replace", "append", "extend", "count"]
-    output: str | None = None
+    output: str
+    batch_axis: NonNegativeInt = 0
+    initial: float = 0.0
+
+
+class Append(Strict):
+    """The input is a window: a hypothesis along axis 0, rows along axis 1, the oldest row first.
+
+    The next window is this one without its oldest rows, and with the genuine rows of the output
+    behind; of an output without `rows`, it is one row. The first window is zeros.
+
+    row: the new row is `output[row]`.
+    """
+
+    update: Literal["append"] = "append"
+    input: str
+    output: str
     row: NonNegativeInt | None = None
+
+
+class Count(Strict):
+    """How many rows of the windows are valid: the newest ones.
+
+    It grows by the genuine rows of `output`, or by 1, up to `limit`. Where it comes to
+    `restart_at` it is `initial` again.
+    """
+
+    update: Literal["count"] = "count"
+    input: str
+    output: str | None = None
     initial: NonNegativeInt = 0
+    limit: PositiveInt
+    restart_at: PositiveInt | None = None
+
+
+StateRule = Annotated[Replace | Append | Count, Field(discriminator="update")]
+"""One input that the host carries from step to step, and how its next value is made."""
 
 
 class GraphContract(Strict):
-    """One graph: its name, the module it computes, its inputs, outputs and state in order."""
+    """One graph: its name, the module it computes, its inputs, outputs and state in order.
+
+    settings: what a host must know besides, by kind; see `deploy_bias.bundle.settings`.
+    """
 
     name: str
-    kind: Literal[
-        "bias",
-        "decoder",
-        "joint",
-        "frontend",
-        "encoder",
-        "offline_frontend",
-        "offline_encoder",
-        "module",
-    ]
-    module: Annotated[
-        BiasModule | DecoderModule | JointModule | FrontendModule | EncoderModule | ForeignModule,
-        Field(discriminator="type"),
-    ]
+    kind: str
+    module: ModuleSpec
+    settings: dict[str, Any] = Field(default_factory=dict)
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    state: tuple[State, ...] = ()
+    state: tuple[StateRule, ...] = ()
+
+    @property
+    def stateless_inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that are not state."""
+        carried = {rule.input for rule in self.state}
+        return tuple(spec for spec in self.inputs if spec.name not in carried)
+
+
+_Settings = TypeVar("_Settings", bound=Strict)
+
+
+def settings_of(contract: GraphContract, kind: type[_Settings]) -> _Settings:
+    """Return the settings of a contract as a value.
+
+    Raises:
+        BundleError: they are of another kind.
+    """
+    try:
+        return kind.model_validate(contract.settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise BundleError(
+            f"graph {contract.name!r}: settings.{field}: {first['msg']}; export again."
+        ) from error

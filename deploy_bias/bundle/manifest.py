@@ -1,17 +1,14 @@
 """manifest.json, and the label that every artifact carries."""
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
 from deploy_bias.bundle.contract import GraphContract, Precision, Strict
 
 FORMAT: Literal["deploy_bias"] = "deploy_bias"
-
-
-FORMAT_VERSION = 1
-
+FORMAT_VERSION = 2
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -62,12 +59,17 @@ class Artifact(File):
 
 
 class Manifest(Strict):
-    """manifest.json."""
+    """manifest.json.
+
+    source: the files that were exported. options: what was asked for, see
+    `deploy_bias.export.options.ExportOptions`.
+    """
 
     format: Literal["deploy_bias"] = FORMAT
     format_version: PositiveInt = FORMAT_VERSION
     exporter: dict[str, str]
     source: dict[str, str]
+    options: dict[str, Any]
     weights: File
     vectors: File
     tokens: File | None = None

@@ -10,7 +10,7 @@ search.accept(encoder_out)
 print(search.results(nbest=3))
 """
 
-from deploy_bias.runtime.decoder import Decoder, State, Stream
+from deploy_bias.runtime.decoder import Decoder, DecoderStream
 from deploy_bias.runtime.encoder import Encoder, EncoderStream
 from deploy_bias.runtime.graph import Graph, load, open_file
 from deploy_bias.runtime.joint import Joint
@@ -20,9 +20,11 @@ from deploy_bias.runtime.recognizer.endpoint import EndpointRules
 from deploy_bias.runtime.recognizer.offline import OfflineRecognizer, OfflineStream
 from deploy_bias.runtime.recognizer.online import Recognizer, RecognizerStream
 from deploy_bias.runtime.search import Result, Search, open_search
+from deploy_bias.runtime.state import State
 
 __all__ = [
     "Decoder",
+    "DecoderStream",
     "Encoder",
     "EncoderStream",
     "EndpointRules",
@@ -36,7 +38,6 @@ __all__ = [
     "Result",
     "Search",
     "State",
-    "Stream",
     "load",
     "open_file",
     "open_recognizer",

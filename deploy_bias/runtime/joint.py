@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deploy_bias.bundle.contract import JointModule
 from deploy_bias.errors import ContractError
+from deploy_bias.runtime.checks import check_finite, check_kind, describe
 from deploy_bias.runtime.graph import Graph
 
 
@@ -20,37 +20,22 @@ class Joint:
     """
 
     def __init__(self, graph: Graph) -> None:
-        if not isinstance(graph.contract.module, JointModule):
-            raise ContractError(
-                f"graph {graph.contract.name!r} is no joint network; take graphs['joint'] of "
-                "deploy_bias.runtime.load."
-            )
+        check_kind(graph, "joint", "joint network")
         self.graph = graph
-        (self.batch, self.encoder_size), (_, self.decoder_size) = (
-            tuple(size for size in spec.shape if isinstance(size, int))
-            for spec in graph.contract.inputs
-        )
-        self.vocab_size = int(graph.contract.module.options["output_size"])
+        encoder_out, decoder_out = graph.contract.inputs
+        self.batch, self.encoder_size = encoder_out.static_shape
+        self.decoder_size = decoder_out.static_shape[1]
+        self.vocab_size = graph.contract.outputs[0].static_shape[1]
 
     def check(self, encoder_out: np.ndarray) -> None:
         """Raise a ContractError unless these are encoder frames (T, E), float32 and finite."""
         good = isinstance(encoder_out, np.ndarray) and encoder_out.dtype == np.float32
         if not good or encoder_out.ndim != 2 or encoder_out.shape[1] != self.encoder_size:
-            came = (
-                f"{encoder_out.dtype} {encoder_out.shape}"
-                if isinstance(encoder_out, np.ndarray)
-                else type(encoder_out).__name__
-            )
             raise ContractError(
                 "encoder frames must be a numpy array float32 (frames, "
-                f"{self.encoder_size}), got {came}."
+                f"{self.encoder_size}), got {describe(encoder_out)}."
             )
-        finite = np.isfinite(encoder_out).all(axis=1)
-        if not finite.all():
-            raise ContractError(
-                f"encoder frame {int(finite.argmin())} of {len(encoder_out)} holds NaN or "
-                "infinity; look for them in its audio or features."
-            )
+        check_finite(encoder_out, "encoder frame", "look for them in its audio or features")
 
     def log_probs(self, frame: np.ndarray, decoder_outs: Sequence[np.ndarray]) -> np.ndarray:
         """Return the log-probabilities of the next label, blank first.

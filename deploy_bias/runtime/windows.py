@@ -14,80 +14,99 @@ class Windows:
     """The last rows of several series that grow together, as a value.
 
     Appending gives the next value and leaves this one as it was, so that a hypothesis is forked by
-    appending to the same value twice. Each window is one contiguous piece of a buffer: appending
-    writes the new row behind it, and only a second append to the same value, or a full buffer,
-    copies the window. Buffers that nobody holds any more are used again: fresh memory would cost
-    a fork several times the copy (3.5 against 1.8 ms a step at the recipe size, context 256).
+    appending to the same value twice. Each window is one piece of a buffer, contiguous for one
+    hypothesis: appending writes the new rows behind it, and only a second append to the same
+    value, or a full buffer, copies the window. Buffers that nobody holds any more are used again:
+    fresh memory would cost a fork several times the copy (3.5 against 1.8 ms a step at the recipe
+    size, context 256).
 
     Args:
-        shapes: (N, size) of each window; all rows are zeros at first.
+        shapes: (W, N, ...) of each window: W hypotheses, N rows; all rows are zeros at first.
+        dtypes: of each window.
         pool: where buffers wait that nobody holds, an empty list at first; all windows that share
-            it have the same shapes.
+            it have the same shapes and dtypes.
     """
 
     __slots__ = ("_at", "_buffers")
 
-    def __init__(self, shapes: Sequence[tuple[int, int]], pool: list[Arrays]) -> None:
-        self._buffers, self._at = _Buffers(tuple(shapes), pool), 0
+    def __init__(
+        self,
+        shapes: Sequence[tuple[int, ...]],
+        dtypes: Sequence[np.dtype],
+        pool: list[Arrays],
+    ) -> None:
+        self._buffers, self._at = _Buffers(tuple(shapes), tuple(dtypes), pool), 0
         for view in self.views():
             view[:] = 0
 
     def views(self) -> Arrays:
-        """Return each window, (N, size) float32, oldest row first; a view, not to be written."""
+        """Return each window, (W, N, ...), oldest row first; a view, not to be written."""
         at, buffers = self._at, self._buffers
         return [
-            array[at : at + rows]
-            for array, (rows, _) in zip(buffers.arrays, buffers.shapes, strict=True)
+            array[:, at : at + shape[1]]
+            for array, shape in zip(buffers.arrays, buffers.shapes, strict=True)
         ]
 
-    def append(self, new: Sequence[np.ndarray]) -> Windows:
-        """Return the windows with one more row each, the oldest ones gone.
+    def append(self, rows: Sequence[np.ndarray]) -> Windows:
+        """Return the windows with the same number of rows more each, as many oldest ones gone.
 
         Args:
-            new: a row (size,) for each window.
+            rows: (W, n, ...) for each window; n may be 0.
         """
-        if self._buffers.claim(self._at):
-            after = Windows.__new__(Windows)
+        # No window is longer than the spare rows: the rows before these would fall out at once.
+        spare = self._buffers.spare
+        count = min(rows[0].shape[1], spare)
+        if not count:
+            return self
+        after = Windows.__new__(Windows)
+        if self._buffers.claim(self._at, count):
             after._buffers, after._at = self._buffers, self._at
         else:
             # In buffers of their own, with rubbish in them.
-            after = Windows.__new__(Windows)
-            after._buffers, after._at = _Buffers(self._buffers.shapes, self._buffers.pool), 0
+            old = self._buffers
+            after._buffers, after._at = _Buffers(old.shapes, old.dtypes, old.pool), 0
             for target, view in zip(after.views(), self.views(), strict=True):
                 target[:] = view
-            after._buffers.claim(0)
+            after._buffers.claim(0, count)
         buffers = after._buffers
-        for array, (rows, _), row in zip(buffers.arrays, buffers.shapes, new, strict=True):
-            array[rows + after._at] = row
-        after._at += 1
+        for array, shape, new in zip(buffers.arrays, buffers.shapes, rows, strict=True):
+            end = shape[1] + after._at
+            array[:, end : end + count] = new[:, -count:]
+        after._at += count
         return after
 
 
 class _Buffers:
-    """An array for each window: twice its rows, those of the window first.
+    """An array for each window: its rows and as many spare ones as the longest window has.
 
     Args:
-        shapes: (N, size) of each window.
+        shapes: (W, N, ...) of each window.
+        dtypes: of each window.
         pool: they are taken from it if it has any, and left there in the end.
     """
 
-    __slots__ = ("arrays", "pool", "shapes", "spare", "used")
+    __slots__ = ("arrays", "dtypes", "pool", "shapes", "spare", "used")
 
-    def __init__(self, shapes: tuple[tuple[int, int], ...], pool: list[Arrays]) -> None:
-        self.shapes, self.pool = shapes, pool
-        self.spare = max(rows for rows, _ in shapes)
+    def __init__(
+        self, shapes: tuple[tuple[int, ...], ...], dtypes: tuple[np.dtype, ...], pool: list[Arrays]
+    ) -> None:
+        self.shapes, self.dtypes, self.pool = shapes, dtypes, pool
+        self.spare = max(shape[1] for shape in shapes)
         self.used = 0
         try:
             self.arrays = pool.pop()
         except IndexError:
-            self.arrays = [np.zeros((rows + self.spare, size), np.float32) for rows, size in shapes]
+            self.arrays = [
+                np.zeros((shape[0], shape[1] + self.spare, *shape[2:]), dtype)
+                for shape, dtype in zip(shapes, dtypes, strict=True)
+            ]
 
     def __del__(self) -> None:
         self.pool.append(self.arrays)
 
-    def claim(self, at: int) -> bool:
-        """Take the row behind the window at `at`, unless it is taken or there is none."""
-        if at != self.used or at == self.spare:
+    def claim(self, at: int, count: int) -> bool:
+        """Take rows behind the window at `at`, unless they are taken or there are too few."""
+        if at != self.used or at + count > self.spare:
             return False
-        self.used += 1
+        self.used += count
         return True

@@ -53,10 +53,10 @@ def run(
     digits = files("deploy_bias").joinpath("data/digits")
     with as_file(digits) as model, stages(debug, transient=True) as progress:
         progress("start torch")
-        from deploy_bias.export import export_bundle, plot_biases
+        from deploy_bias.export import ExportOptions, export_bundle, plot_biases
         from deploy_bias.export.parity.judge import BUDGET
 
-        report = export_bundle(model, output, backends_wanted=backends, progress=progress)
+        report = export_bundle(model, output, ExportOptions(backends=backends), progress=progress)
         progress(f"draw {picture}")
         plot_biases(Bundle(output), picture)
         heard = []

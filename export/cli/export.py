@@ -73,14 +73,10 @@ def run(
     """Write a bundle: the biases, decoder and joint network of SOURCE as verified graphs."""
     with stages(debug) as progress:
         progress("start torch")
-        from deploy_bias.export import export_bundle
+        from deploy_bias.export import ExportOptions, export_bundle
 
-        report = export_bundle(
-            source,
-            output,
-            config=config,
-            checkpoint=checkpoint,
-            backends_wanted=names(backend) or None,
+        options = ExportOptions(
+            backends=names(backend),
             precisions=names(precision) or ("fp32",),
             query_length=query_length,
             key_length=key_length,
@@ -91,7 +87,9 @@ def run(
             left_context=left_context,
             offline=offline,
             dynamic=dynamic,
-            progress=progress,
+        )
+        report = export_bundle(
+            source, output, options, config=config, checkpoint=checkpoint, progress=progress
         )
     manifest = Bundle(output).manifest
     if as_json:

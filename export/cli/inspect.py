@@ -98,11 +98,9 @@ def _modules(graphs: list[GraphContract]) -> Table:
     for heading in ("graph", "module", "weights"):
         table.add_column(heading, overflow="fold")
     for graph in graphs:
-        options = graph.module.model_dump(exclude={"type", "weights", "options"}, exclude_none=True)
-        options |= getattr(graph.module, "options", {})
+        options = {**graph.settings, **graph.module.options}
         text = ", ".join(f"{name}={value}" for name, value in options.items())
-        weights = getattr(graph.module, "weights", "")
-        table.add_row(graph.name, f"{graph.module.type}({text})", weights)
+        table.add_row(graph.name, f"{graph.module.type}({text})", graph.module.weights)
     return table
 
 

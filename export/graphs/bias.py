@@ -1,14 +1,26 @@
 """The graph `bias`: attention scores in, scores plus bias out."""
 
+from collections.abc import Mapping
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.bundle.contract import BiasModule, DynamicSize, GraphContract, TensorSpec
+from deploy_bias.bundle.contract import DynamicSize, GraphContract, ModuleSpec, TensorSpec
 from deploy_bias.errors import OptionError
 from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
 from deploy_bias.export.graphs.bias_cases import score_cases
-from deploy_bias.export.sources.bias import Bias
+from deploy_bias.export.options import ExportOptions
+from deploy_bias.export.sources.source import Bias
+from deploy_bias.export.sources.state_dict import build, named_weights
 from deploy_bias.model.bias.positional_bias import RelativePositionBias, RotaryRelativePositionBias
+
+MODULES: dict[str, type[Bias]] = {
+    "RelativePositionBias": RelativePositionBias,
+    "RotaryRelativePositionBias": RotaryRelativePositionBias,
+}
+LENGTH = 256
+"""Keys of the scores, where nothing else is asked for."""
 
 
 class WindowModule(nn.Module):
@@ -82,6 +94,21 @@ class BiasGraph(ExportGraph):
         _, *lengths = contract.inputs[0].shape
         self._dynamic = any(isinstance(size, DynamicSize) for size in lengths)
 
+    @classmethod
+    def of(cls, contract: GraphContract, weights: Mapping[str, Tensor], where: str) -> Self:
+        """Make the graph of a contract.
+
+        Raises:
+            SourceError: the weights do not fit it.
+        """
+        spec = contract.module
+        bias: Bias = build(MODULES[spec.type], spec, spec.type, weights, where)
+        return cls(bias, contract)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the parameters of the bias."""
+        return named_weights(self.contract.module.weights, self.bias)
+
     def module(self, layout: Layout) -> nn.Module:
         """Return scores + bias for the window of the contract, or for any."""
         if self._dynamic:
@@ -128,45 +155,30 @@ class BiasGraph(ExportGraph):
 
 
 def bias_graphs(
-    modules: dict[str, Bias],
-    query_length: int | None,
-    key_length: int | None,
-    batch: int = 1,
-    dynamic: bool = False,
+    modules: Mapping[str, Bias], options: ExportOptions, dynamic: bool
 ) -> list[BiasGraph]:
     """Make a graph `bias` of every module: `bias`, or `bias_0`, `bias_1`, ... if there are more.
 
     Args:
         modules: by the prefix of their parameters.
-        query_length: Q; default key_length.
-        key_length: K; default 256 or max_positions, whichever is less.
-        batch: B.
-        dynamic: Q and K are chosen at run time, up to max_positions.
+        options: of the export.
+        dynamic: the lengths are chosen at run time, up to max_positions.
 
     Raises:
         OptionError: a length is outside what a module supports.
     """
-    for option, value in (
-        ("batch", batch),
-        ("key-length", key_length),
-        ("query-length", query_length),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int | None):
-            raise OptionError(f"--{option} must be an int, got {value!r}.")
-    if batch < 1:
-        raise OptionError(f"--batch must be at least 1, got {batch}.")
     graphs = []
     for number, (prefix, bias) in enumerate(modules.items()):
         name = "bias" if len(modules) == 1 else f"bias_{number}"
         limit = bias.max_positions
-        keys = min(256, limit) if key_length is None else key_length
-        queries = keys if query_length is None else query_length
+        keys = min(LENGTH, limit) if options.key_length is None else options.key_length
+        queries = keys if options.query_length is None else options.query_length
         _check("--key-length", keys, limit, f"max_positions of {prefix or 'the bias'}")
         _check("--query-length", queries, keys, "--key-length")
-        shape: tuple[int | DynamicSize, ...] = (batch, queries, keys)
+        shape: tuple[int | DynamicSize, ...] = (options.batch, queries, keys)
         if dynamic:
             shape = (
-                batch,
+                options.batch,
                 DynamicSize(name="query_length", maximum=limit),
                 DynamicSize(name="key_length", maximum=limit),
             )
@@ -181,15 +193,12 @@ def bias_graphs(
     return graphs
 
 
-def describe(bias: Bias, prefix: str) -> BiasModule:
+def describe(bias: Bias, prefix: str) -> ModuleSpec:
     """Return what the contract says of an eager module."""
-    rotary = isinstance(bias, RotaryRelativePositionBias)
-    return BiasModule(
-        type="RotaryRelativePositionBias" if rotary else "RelativePositionBias",
-        weights=prefix,
-        max_positions=bias.max_positions,
-        size=bias.size if isinstance(bias, RotaryRelativePositionBias) else None,
-    )
+    options = {"max_positions": bias.max_positions}
+    if isinstance(bias, RotaryRelativePositionBias):
+        options["size"] = bias.size
+    return ModuleSpec(type=type(bias).__name__, weights=prefix, options=options)
 
 
 def _check(option: str, value: int, limit: int, limit_name: str) -> None:

@@ -1,15 +1,29 @@
 """The graph `encoder`: a chunk of features in, encoder frames out, with the windows explicit."""
 
 import copy
+from collections.abc import Mapping
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.bundle.contract import EncoderModule, GraphContract, State, TensorSpec
+from deploy_bias.bundle.contract import (
+    Append,
+    Count,
+    GraphContract,
+    ModuleSpec,
+    Rows,
+    TensorSpec,
+    settings_of,
+)
+from deploy_bias.bundle.settings import EncoderSettings
+from deploy_bias.errors import SourceError
 from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
 from deploy_bias.export.numerics.rounding import rounded
+from deploy_bias.export.sources.state_dict import fill, named_weights
 from deploy_bias.export.steps.encoder import EncoderStep
 from deploy_bias.model.encoder import Encoder
+from deploy_bias.model.encoder import build_encoder as encoder_of
 
 SEED = 24
 RUBBISH = 100.0
@@ -36,7 +50,7 @@ class EncoderGraph(ExportGraph):
 
     Args:
         encoder: the eager module.
-        contract: made by `encoder_graph`.
+        contract: made by `make`.
     """
 
     # Deep encoders amplify rounding, as deep decoders do.
@@ -44,11 +58,81 @@ class EncoderGraph(ExportGraph):
     stored_cases = ("three chunks",)
 
     def __init__(self, encoder: Encoder, contract: GraphContract) -> None:
-        assert isinstance(contract.module, EncoderModule)
         self.encoder = encoder.eval()
         self.contract = contract
-        self.made = contract.module
-        self.step = EncoderStep(encoder, self.made.feature_frames, self.made.left_context)
+        self.settings = settings_of(contract, EncoderSettings)
+        self.feature_frames = contract.inputs[0].static_shape[1]
+        self.step = EncoderStep(encoder, self.feature_frames, self.settings.left_context)
+
+    @classmethod
+    def make(
+        cls,
+        spec: ModuleSpec,
+        state: Mapping[str, Tensor],
+        feature_frames: int,
+        left_context: int,
+        where: str,
+    ) -> Self:
+        """Make the graph.
+
+        Args:
+            spec: see `build_encoder`.
+            state: the whole model.
+            feature_frames: F, the most feature frames of a chunk.
+            left_context: L, encoder frames before a chunk.
+            where: the files, for errors.
+
+        Raises:
+            SourceError: see `build_encoder`.
+            ValueError: the encoder cannot stream, or not in such chunks.
+        """
+        encoder = build_encoder(spec, state, where)
+        step = EncoderStep(encoder, feature_frames, left_context)
+        settings = encoder_settings(encoder, left_context)
+        # The first and the last frame of a chunk are dropped.
+        rows = Rows(
+            input="frames", offset=settings.offset + 2 * settings.stride, stride=settings.stride
+        )
+
+        def new(name: str, channels: int) -> TensorSpec:
+            shape = (1, step.frames, channels)
+            return TensorSpec(name=name, dtype="float32", shape=shape, rows=rows)
+
+        def window(name: str, length: int, channels: int) -> TensorSpec:
+            return TensorSpec(name=name, dtype="float32", shape=(1, length, channels))
+
+        windows = [(*_names(one.name), one.rows, one.channels) for one in step.window_shapes]
+        features = (1, feature_frames, step.input_size)
+        contract = GraphContract(
+            name="encoder",
+            kind="encoder",
+            module=spec,
+            settings=settings.model_dump(),
+            inputs=(
+                TensorSpec(name="features", dtype="float32", shape=features),
+                TensorSpec(name="frames", dtype="int64", shape=(1,), maximum=feature_frames),
+                TensorSpec(name="valid", dtype="int64", shape=(1,)),
+                *(window(name, length, channels) for name, _, length, channels in windows),
+            ),
+            outputs=(
+                new("encoder_out", step.output_size),
+                *(new(name, channels) for _, name, _, channels in windows),
+            ),
+            state=(
+                Count(input="valid", output="encoder_out", limit=left_context),
+                *(Append(input=name, output=output) for name, output, _, _ in windows),
+            ),
+        )
+        return cls(encoder, contract)
+
+    @classmethod
+    def of(cls, contract: GraphContract, weights: Mapping[str, Tensor], where: str) -> Self:
+        """Make the graph of a contract; see `make`."""
+        return cls(build_encoder(contract.module, weights, where), contract)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the encoder's tensors."""
+        return named_weights(self.contract.module.weights, self.encoder)
 
     def module(self, layout: Layout) -> nn.Module:
         """Return the step; its positions are constants, so there is nothing to lay out."""
@@ -62,7 +146,7 @@ class EncoderGraph(ExportGraph):
     def eager(self, dtype: torch.dtype) -> Call:
         """Return the step, with its constants made in `dtype`."""
         encoder = copy.deepcopy(self.encoder).to(dtype)
-        step = EncoderStep(encoder, self.made.feature_frames, self.made.left_context)
+        step = EncoderStep(encoder, self.feature_frames, self.settings.left_context)
         names = [spec.name for spec in self.contract.inputs]
 
         def call(inputs: Tensors) -> dict[str, Tensor]:
@@ -80,16 +164,16 @@ class EncoderGraph(ExportGraph):
     def cases(self, seed: int = 0) -> dict[str, list[Step]]:
         """Return utterances of whole and short chunks, past the left context, and a reset."""
         generator = torch.Generator().manual_seed(SEED + seed)
-        most = self.made.feature_frames
-        least = self.made.offset + 3 * self.made.stride
-        long = self.made.left_context // self.step.frames + 3
+        most = self.feature_frames
+        least = self.settings.offset + 3 * self.settings.stride
+        long = self.settings.left_context // self.step.frames + 3
 
         def chunk(frames: int, scale: float = 1.0) -> Step:
             features = scale * torch.randn(1, most, self.step.input_size, generator=generator)
             features[:, frames:] = RUBBISH
             return Step({"features": features, "frames": torch.tensor([frames])})
 
-        usual = max(least, most - self.made.stride)
+        usual = max(least, most - self.settings.stride)
         utterance = [chunk(usual) for _ in range(long)]
         again = Step(utterance[0].inputs, "reset")
         return {
@@ -101,62 +185,28 @@ class EncoderGraph(ExportGraph):
         }
 
 
-def encoder_graph(encoder: Encoder, module: EncoderModule) -> EncoderGraph:
-    """Make the graph `encoder`.
+def build_encoder(spec: ModuleSpec, state: Mapping[str, Tensor], where: str) -> Encoder:
+    """Build an encoder and load its weights strictly.
 
     Args:
-        encoder: the eager module.
-        module: what the contract says of it.
+        spec: with the options of encoder_conf and input_size.
+        state: the whole model.
+        where: the files, for errors.
+
+    Raises:
+        SourceError: an option is not supported, or the weights do not fit.
     """
-    step = EncoderStep(encoder, module.feature_frames, module.left_context)
-
-    def spec(name: str, *shape: int) -> TensorSpec:
-        return TensorSpec(name=name, dtype="float32", shape=shape)
-
-    windows = [(*_names(shape.name), shape.rows, shape.channels) for shape in step.window_shapes]
-    contract = GraphContract(
-        name="encoder",
-        kind="encoder",
-        module=module,
-        inputs=(
-            spec("features", 1, module.feature_frames, step.input_size),
-            TensorSpec(name="frames", dtype="int64", shape=(1,)),
-            TensorSpec(name="valid", dtype="int64", shape=(1,)),
-            *(spec(name, 1, rows, channels) for name, _, rows, channels in windows),
-        ),
-        outputs=(
-            spec("encoder_out", 1, step.frames, step.output_size),
-            *(spec(new, 1, step.frames, channels) for _, new, _, channels in windows),
-        ),
-        state=(
-            State(input="valid", update="count"),
-            *(State(input=name, update="extend", output=new) for name, new, _, _ in windows),
-        ),
-    )
-    return EncoderGraph(encoder, contract)
+    conf = {name: value for name, value in spec.options.items() if name != "input_size"}
+    try:
+        encoder = encoder_of({"encoder_conf": conf, "input_size": spec.options["input_size"]})
+    except (TypeError, ValueError) as error:
+        raise SourceError(f"{where}: encoder_conf: {error}") from error
+    return fill(encoder, spec.weights, state, "encoder_conf", where)
 
 
-def encoder_module(
-    encoder: Encoder, weights: str, options: dict[str, object], frames: int, left_context: int
-) -> EncoderModule:
-    """Return what the contract says of an encoder.
-
-    Args:
-        encoder: the eager module.
-        weights: the prefix of its parameters.
-        options: what it was made with.
-        frames: the most feature frames of a chunk.
-        left_context: encoder frames before a chunk.
-    """
-    return EncoderModule(
-        type="Encoder",
-        weights=weights,
-        options=options,
-        feature_frames=frames,
-        left_context=left_context,
-        stride=encoder.stride,
-        offset=encoder.offset,
-    )
+def encoder_settings(encoder: Encoder, left_context: int) -> EncoderSettings:
+    """Return what a host must know of an encoder."""
+    return EncoderSettings(stride=encoder.stride, offset=encoder.offset, left_context=left_context)
 
 
 def _names(name: str) -> tuple[str, str]:

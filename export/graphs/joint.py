@@ -1,13 +1,17 @@
 """The graph `joint`: an encoder frame and a decoder output in, logits of the next label out."""
 
 import copy
+from collections.abc import Mapping
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.bundle.contract import GraphContract, JointModule, TensorSpec
+from deploy_bias.bundle.contract import GraphContract, ModuleSpec, TensorSpec
 from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
 from deploy_bias.export.numerics.rounding import rounded
+from deploy_bias.export.options import ExportOptions
+from deploy_bias.export.sources.state_dict import build, named_weights
 from deploy_bias.model.joint import JointNetwork
 
 SEED = 21
@@ -19,7 +23,7 @@ class JointGraph(ExportGraph):
 
     Args:
         joint: the eager module.
-        contract: made by `joint_graph`.
+        contract: made by `make`.
     """
 
     relative_limit = 1e-5
@@ -29,13 +33,50 @@ class JointGraph(ExportGraph):
         self.joint = joint.eval()
         self.contract = contract
 
+    @classmethod
+    def make(
+        cls,
+        spec: ModuleSpec,
+        state: Mapping[str, Tensor],
+        options: ExportOptions,
+        where: str,
+    ) -> Self:
+        """Make the graph; see `DecoderGraph.make`."""
+        joint = build(JointNetwork, spec, "joint_network_conf", state, where)
+
+        def features(name: str, size: int) -> TensorSpec:
+            return TensorSpec(name=name, dtype="float32", shape=(options.batch, size))
+
+        contract = GraphContract(
+            name="joint",
+            kind="joint",
+            module=spec,
+            inputs=(
+                features("encoder_out", joint.lin_enc.in_features),
+                features("decoder_out", joint.lin_dec.in_features),
+            ),
+            outputs=(features("logits", joint.lin_out.out_features),),
+        )
+        return cls(joint, contract)
+
+    @classmethod
+    def of(cls, contract: GraphContract, weights: Mapping[str, Tensor], where: str) -> Self:
+        """Make the graph of a contract; see `make`."""
+        return cls(
+            build(JointNetwork, contract.module, "joint_network_conf", weights, where), contract
+        )
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the joint network's tensors."""
+        return named_weights(self.contract.module.weights, self.joint)
+
     def module(self, layout: Layout) -> nn.Module:
         """Return the joint network itself."""
         return self.joint
 
     def example_inputs(self) -> tuple[Tensor, ...]:
         """Return zeros."""
-        return tuple(torch.zeros(self._shape(spec)) for spec in self.contract.inputs)
+        return tuple(torch.zeros(spec.static_shape) for spec in self.contract.inputs)
 
     def eager(self, dtype: torch.dtype) -> Call:
         """Return the joint network in `dtype`."""
@@ -57,7 +98,7 @@ class JointGraph(ExportGraph):
             name: [
                 Step(
                     {
-                        spec.name: scale * torch.randn(self._shape(spec), generator=generator)
+                        spec.name: scale * torch.randn(spec.static_shape, generator=generator)
                         for spec in self.contract.inputs
                     }
                 )
@@ -65,32 +106,3 @@ class JointGraph(ExportGraph):
             ]
             for name, scale in SCALES.items()
         }
-
-    @staticmethod
-    def _shape(spec: TensorSpec) -> tuple[int, ...]:
-        return tuple(size for size in spec.shape if isinstance(size, int))
-
-
-def joint_graph(joint: JointNetwork, module: JointModule, batch: int) -> JointGraph:
-    """Make the graph `joint`.
-
-    Args:
-        joint: the eager module.
-        module: what the contract says of it.
-        batch: B, hypotheses a call.
-    """
-
-    def spec(name: str, features: int) -> TensorSpec:
-        return TensorSpec(name=name, dtype="float32", shape=(batch, features))
-
-    contract = GraphContract(
-        name="joint",
-        kind="joint",
-        module=module,
-        inputs=(
-            spec("encoder_out", joint.lin_enc.in_features),
-            spec("decoder_out", joint.lin_dec.in_features),
-        ),
-        outputs=(spec("logits", joint.lin_out.out_features),),
-    )
-    return JointGraph(joint, contract)

@@ -1,19 +1,18 @@
 """The graphs `offline_frontend` and `offline_encoder`: whole utterances, of any length."""
 
 import copy
+from collections.abc import Mapping
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.bundle.contract import (
-    DynamicSize,
-    EncoderModule,
-    FrontendModule,
-    GraphContract,
-    TensorSpec,
-)
+from deploy_bias.bundle.contract import DynamicSize, GraphContract, ModuleSpec, TensorSpec
+from deploy_bias.bundle.settings import FrontendSettings
 from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
-from deploy_bias.export.sources.speech import Normalize
+from deploy_bias.export.graphs.encoder import build_encoder, encoder_settings
+from deploy_bias.export.graphs.frontend import Normalize, build_frontend, frontend_weights
+from deploy_bias.export.sources.state_dict import named_weights
 from deploy_bias.model.encoder import Encoder
 from deploy_bias.model.frontend import DefaultFrontend
 
@@ -54,7 +53,7 @@ class OfflineGraph(ExportGraph):
 
     Args:
         whole: the eager module.
-        contract: made by `offline_frontend_graph` or `offline_encoder_graph`.
+        contract: made by `make` of its class.
     """
 
     # As of the streaming graphs.
@@ -114,49 +113,98 @@ class OfflineGraph(ExportGraph):
         return (1.0 if rest else 0.1) * torch.randn(1, length, *rest, generator=generator)
 
 
-def offline_frontend_graph(
-    frontend: DefaultFrontend, normalize: Normalize, module: FrontendModule
-) -> OfflineGraph:
-    """Make the graph `offline_frontend`; the module is what the contract says of it."""
-    most = MOST_SECONDS * module.fs
-    # A shorter utterance cannot be reflected at its edges.
-    samples = DynamicSize(name="samples", minimum=module.n_fft // 2 + 1, maximum=most)
-    contract = GraphContract(
-        name="offline_frontend",
-        kind="offline_frontend",
-        module=module,
-        inputs=(TensorSpec(name="samples", dtype="float32", shape=(1, samples)),),
-        outputs=(
-            TensorSpec(
-                name="features",
-                dtype="float32",
-                shape=(1, _frames(module), frontend.output_size()),
+class OfflineFrontendGraph(OfflineGraph):
+    """Samples to normalised features."""
+
+    whole: WholeFrontend
+
+    @classmethod
+    def make(
+        cls, spec: ModuleSpec, state: Mapping[str, Tensor], settings: FrontendSettings, where: str
+    ) -> Self:
+        """Make the graph; see `FrontendGraph.make`."""
+        frontend, normalize = build_frontend(spec, state, where)
+        longest = MOST_SECONDS * settings.fs
+        # A shorter utterance cannot be reflected at its edges.
+        samples = DynamicSize(name="samples", minimum=settings.n_fft // 2 + 1, maximum=longest)
+        features = (1, _frames(settings), frontend.output_size())
+        contract = GraphContract(
+            name="offline_frontend",
+            kind="offline_frontend",
+            module=spec,
+            settings=settings.model_dump(),
+            inputs=(TensorSpec(name="samples", dtype="float32", shape=(1, samples)),),
+            outputs=(TensorSpec(name="features", dtype="float32", shape=features),),
+        )
+        return cls(WholeFrontend(frontend, normalize), contract)
+
+    @classmethod
+    def of(cls, contract: GraphContract, weights: Mapping[str, Tensor], where: str) -> Self:
+        """Make the graph of a contract; see `make`."""
+        return cls(WholeFrontend(*build_frontend(contract.module, weights, where)), contract)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the tensors of the frontend and the normalisation."""
+        whole = self.whole
+        return frontend_weights(self.contract.module, whole.frontend, whole.normalize)
+
+
+class OfflineEncoderGraph(OfflineGraph):
+    """Features to encoder frames."""
+
+    whole: WholeEncoder
+
+    @classmethod
+    def make(
+        cls,
+        spec: ModuleSpec,
+        state: Mapping[str, Tensor],
+        left_context: int,
+        frontend: FrontendSettings,
+        where: str,
+    ) -> Self:
+        """Make the graph.
+
+        Args:
+            spec: see `build_encoder`.
+            state: the whole model.
+            left_context: of the streaming graph beside it.
+            frontend: the settings of what comes before.
+            where: the files, for errors.
+        """
+        encoder = build_encoder(spec, state, where)
+        settings = encoder_settings(encoder, left_context)
+        least = settings.stride + settings.offset
+        features = _frames(frontend).model_copy(update={"minimum": least})
+        frames = DynamicSize(name="encoder_frames", maximum=features.maximum // settings.stride + 1)
+        contract = GraphContract(
+            name="offline_encoder",
+            kind="offline_encoder",
+            module=spec,
+            settings=settings.model_dump(),
+            inputs=(
+                TensorSpec(
+                    name="features", dtype="float32", shape=(1, features, encoder.input_size)
+                ),
             ),
-        ),
-    )
-    return OfflineGraph(WholeFrontend(frontend, normalize), contract)
+            outputs=(
+                TensorSpec(
+                    name="encoder_out", dtype="float32", shape=(1, frames, encoder.output_size)
+                ),
+            ),
+        )
+        return cls(WholeEncoder(encoder), contract)
+
+    @classmethod
+    def of(cls, contract: GraphContract, weights: Mapping[str, Tensor], where: str) -> Self:
+        """Make the graph of a contract; see `make`."""
+        return cls(WholeEncoder(build_encoder(contract.module, weights, where)), contract)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the encoder's tensors."""
+        return named_weights(self.contract.module.weights, self.whole.encoder)
 
 
-def offline_encoder_graph(
-    encoder: Encoder, module: EncoderModule, frontend: FrontendModule
-) -> OfflineGraph:
-    """Make the graph `offline_encoder`; the modules are what the contracts say of both."""
-    least = module.stride + module.offset
-    features = _frames(frontend).model_copy(update={"minimum": least})
-    frames = DynamicSize(name="encoder_frames", maximum=features.maximum // module.stride + 1)
-    contract = GraphContract(
-        name="offline_encoder",
-        kind="offline_encoder",
-        module=module,
-        inputs=(
-            TensorSpec(name="features", dtype="float32", shape=(1, features, encoder.input_size)),
-        ),
-        outputs=(
-            TensorSpec(name="encoder_out", dtype="float32", shape=(1, frames, encoder.output_size)),
-        ),
-    )
-    return OfflineGraph(WholeEncoder(encoder), contract)
-
-
-def _frames(module: FrontendModule) -> DynamicSize:
-    return DynamicSize(name="frames", maximum=MOST_SECONDS * module.fs // module.hop_length + 1)
+def _frames(settings: FrontendSettings) -> DynamicSize:
+    longest = MOST_SECONDS * settings.fs // settings.hop_length + 1
+    return DynamicSize(name="frames", maximum=longest)

@@ -22,8 +22,8 @@ from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import GraphContract, Precision
 from deploy_bias.errors import BackendError, BundleError, OptionError
 from deploy_bias.export.backends import exporter
-from deploy_bias.export.graph import Call, ExportGraph
-from deploy_bias.export.graphs.model import bundle_graph
+from deploy_bias.export.graph import Call
+from deploy_bias.export.graphs import BundleWeights
 from deploy_bias.export.parity.agreement import AgreementProof
 from deploy_bias.export.parity.proof import Proof, Stage
 from deploy_bias.export.parity.results import Agreement, CaseResult, GraphResult, Report
@@ -175,16 +175,14 @@ class _Gate:
     """What the graphs of a bundle must give; each part is worked out when it is first asked for."""
 
     def __init__(self, bundle: Bundle, attribute: bool) -> None:
-        arrays = bundle.tensors(bundle.manifest.weights)
+        self.weights = BundleWeights(bundle)
         self.attribute = attribute
         self.contracts = {
             contract.name: contract
             for artifact in bundle.manifest.artifacts
             for contract in artifact.graphs
         }
-        self.weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
         self.vectors = bundle.tensors(bundle.manifest.vectors)
-        self.where = str(bundle.folder / bundle.manifest.weights.path)
         self.proofs: dict[str, Proof] = {}
         self.labels: AgreementProof | None = None
         self.judged: tuple[object, dict[str, Agreement]] = (None, {})
@@ -200,7 +198,7 @@ class _Gate:
             stored = list(stored_cases(contract, self.vectors))
             if not stored:
                 raise BundleError(f"no test vectors for {contract.name}; export again.")
-            self.proofs[key] = Proof(self._graph(contract), stored)
+            self.proofs[key] = Proof(self.weights.graph(contract), stored)
         proof, maker = self.proofs[key], exporter(backend)
         stages = partial(maker.stages, proof.graph)
         return check(proof, loaded, stages, maker.STAGE, self.attribute)
@@ -214,10 +212,10 @@ class _Gate:
             return None
         labelled = ("decoder", "joint")
         if self.labels is None:
-            decoder, joint = (self._graph(self.contracts[name]) for name in labelled)
+            decoder, joint = (self.weights.graph(self.contracts[name]) for name in labelled)
             self.labels = AgreementProof(decoder, joint, self.vectors)
         if encodes:
-            encoder = self._graph(contract)
+            encoder = self.weights.graph(contract)
             return self.labels.judge_encoder(encoder, _call(loaded[contract.name]), precision)
         if missing := [name for name in labelled if name not in loaded]:
             raise BackendError(f"its labels need the graph {missing[0]}, which could not be loaded")
@@ -225,9 +223,6 @@ class _Gate:
             calls = _call(loaded["decoder"]), _call(loaded["joint"])
             self.judged = (loaded, self.labels.judge(*calls, precision))
         return self.judged[1][contract.name]
-
-    def _graph(self, contract: GraphContract) -> ExportGraph:
-        return bundle_graph(contract, self.weights, self.where)
 
 
 def _call(loaded: Graph) -> Call:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deploy_bias.bundle.contract import GraphContract
 from deploy_bias.export.graph import ExportGraph, Step
-from deploy_bias.export.rollout import Outputs, initial_state, next_state, run_case
+from deploy_bias.export.rollout import Outputs, Rollout, run_case
 from deploy_bias.export.sources.frames import RECORDED, SEED
 
 
@@ -37,9 +37,8 @@ def rollout_vectors(
 def _greedy(decoder: ExportGraph, joint: ExportGraph, frames: Tensor) -> Tensor:
     """Return what eager float32 decodes, at most one label a frame."""
     step, logits = decoder.eager(torch.float32), joint.eager(torch.float32)
-    batch = decoder.contract.inputs[0].shape[0]
-    assert isinstance(batch, int)
-    state = initial_state(decoder.contract, torch.float32)
+    batch = decoder.contract.inputs[0].static_shape[0]
+    rollout = Rollout(decoder.contract, torch.float32)
     labels, out = [], torch.empty(0)
     for frame in (None, *frames):
         label = 0
@@ -49,9 +48,7 @@ def _greedy(decoder: ExportGraph, joint: ExportGraph, frames: Tensor) -> Tensor:
         if frame is None or label:
             labels.append(label)
             fed = {"label": torch.full((batch, 1), label)}
-            outputs = step({**fed, **state})
-            state = next_state(decoder.contract, state, fed, outputs)
-            out = outputs["decoder_out"]
+            out = rollout.step(step, fed)["decoder_out"]
     return torch.tensor(labels)
 
 

@@ -1,11 +1,15 @@
-"""Load the part of a model's weights that a module is made of, strictly."""
+"""Read a checkpoint as data, and load the part that a module is made of, strictly."""
 
+import inspect
+import pickle
 from collections.abc import Mapping
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from deploy_bias.bundle.contract import ModuleSpec
 from deploy_bias.errors import SourceError
 
 PLACEHOLDER = "_pe"
@@ -15,7 +19,9 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 
 def part(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors under a prefix, without it."""
+    """Return the tensors under a prefix, without it; of no prefix those without a dot."""
+    if not prefix:
+        return {name: tensor for name, tensor in state.items() if "." not in name}
     return {
         name.removeprefix(f"{prefix}."): tensor
         for name, tensor in state.items()
@@ -36,17 +42,26 @@ def fill(
         where: the files, for errors.
 
     Raises:
-        SourceError: a tensor is missing, unknown, of another shape or not finite.
+        SourceError: a tensor is missing, unknown, of another shape or kind, or not finite.
     """
-    found = part(prefix, state)
-    wanted = module.state_dict()
-    problems = [f"{prefix}.{name} is missing" for name in sorted(wanted.keys() - found.keys())] + [
-        f"{prefix}.{name} is unknown" for name in sorted(found.keys() - wanted.keys())
+    given = {name: tensor for name, tensor in part(prefix, state).items() if not _ignored(name)}
+    wanted = {name: t for name, t in module.state_dict().items() if not _ignored(name)}
+
+    def full(name: str) -> str:
+        return f"{prefix}.{name}".lstrip(".")
+
+    problems = [f"{full(name)} is missing" for name in sorted(wanted.keys() - given.keys())] + [
+        f"{full(name)} is unknown" for name in sorted(given.keys() - wanted.keys())
     ]
     problems += [
-        f"{prefix}.{name} has shape {tuple(found[name].shape)}, expected {tuple(tensor.shape)}"
+        f"{full(name)} has shape {tuple(given[name].shape)}, expected {tuple(tensor.shape)}"
         for name, tensor in wanted.items()
-        if name in found and found[name].shape != tensor.shape
+        if name in given and given[name].shape != tensor.shape
+    ]
+    problems += [
+        f"{full(name)} is {given[name].dtype}, expected floating-point values"
+        for name, tensor in wanted.items()
+        if name in given and tensor.is_floating_point() != given[name].is_floating_point()
     ]
     if problems:
         more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
@@ -54,13 +69,98 @@ def fill(
             f"{where}: the weights do not fit {section}: {'; '.join(problems[:3])}{more}. Give the "
             "config.yaml that they were trained with."
         )
-    module.load_state_dict(found, strict=True)
-    for name, tensor in module.state_dict().items():
-        if name.rpartition(".")[2] == PLACEHOLDER:
-            continue
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise SourceError(
-                f"{where}: {prefix}.{name}: expected finite values; it holds others (a diverged "
-                "training?)."
-            )
+    module.load_state_dict(given, strict=False)
+    loaded = module.state_dict()
+    for name in wanted:
+        check_finite(loaded[name], f"{where}: {full(name)}")
     return module.requires_grad_(False).eval()
+
+
+def _ignored(name: str) -> bool:
+    return name.rpartition(".")[2] == PLACEHOLDER
+
+
+def build(
+    kind: type[_Module],
+    spec: ModuleSpec,
+    section: str,
+    state: Mapping[str, Tensor],
+    where: str,
+) -> _Module:
+    """Make a module with the options of its config, and load its weights strictly.
+
+    Args:
+        kind: its class.
+        spec: its options, and the prefix of its weights.
+        section: of config.yaml, where its options stand.
+        state: the whole model.
+        where: the files, for errors.
+
+    Raises:
+        SourceError: an option is not supported, or the weights do not fit.
+    """
+    known = list(inspect.signature(kind).parameters)
+    if unknown := [name for name in spec.options if name not in known]:
+        raise SourceError(
+            f"{where}: {section}: option {unknown[0]!r} is unknown, supported: {', '.join(known)}."
+        )
+    try:
+        module = kind(**spec.options)
+    except (TypeError, ValueError) as error:
+        raise SourceError(f"{where}: {section}: {error}") from error
+    return fill(module, spec.weights, state, section, where)
+
+
+def named_weights(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    """Return every tensor of a module by its name in the checkpoint."""
+    return {
+        f"{prefix}.{name}".lstrip("."): tensor.detach()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a state_dict as data: no code in it is run.
+
+    Raises:
+        SourceError: missing, corrupt, carrying code, or no state_dict.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file or folder.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise SourceError(
+            f"{path}: its pickle holds more than tensors, which could run code, so it is not "
+            "read. Save the state_dict alone: torch.save(model.state_dict(), path)."
+        ) from error
+    except Exception as error:  # torch and safetensors raise many kinds for a damaged file
+        raise SourceError(
+            f"{path}: not a readable checkpoint ({first_line(error)}); expected a state_dict "
+            "in .pth, .pt or .safetensors."
+        ) from error
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]  # ESPnet's checkpoint.pth: the model beside the optimizer
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
+        raise SourceError(f"{path}: expected a state_dict, names to tensors.")
+    return content
+
+
+def check_finite(tensor: Tensor, where: str) -> None:
+    """Raise a SourceError if a tensor holds NaN or infinity."""
+    if tensor.is_floating_point() and not tensor.isfinite().all():
+        raise SourceError(
+            f"{where}: expected finite values; it holds others (a diverged training?)."
+        )
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of a message, or the kind of an error without one."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -22,7 +22,7 @@ from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import GraphContract
 from deploy_bias.errors import BackendError, BundleError
 from deploy_bias.export.graph import ExportGraph, Step, Tensors
-from deploy_bias.export.graphs.model import bundle_graph
+from deploy_bias.export.graphs import BundleWeights
 from deploy_bias.export.parity.gate import one_thread
 from deploy_bias.export.parity.judge import BUDGET, Truth
 from deploy_bias.export.parity.proof import Proof
@@ -85,9 +85,7 @@ def write_test_data(
             f"{bundle.folder}: test data is for float32 graphs of {' and '.join(FORMATS)}, and "
             "the bundle has none; export again with one of them."
         )
-    arrays = bundle.tensors(bundle.manifest.weights)
-    weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    where = str(bundle.folder / bundle.manifest.weights.path)
+    weights = BundleWeights(bundle)
     found: dict[str, list[DataSet]] = {}
 
     def sets_of(contract: GraphContract) -> list[DataSet]:
@@ -96,7 +94,7 @@ def write_test_data(
         if key not in found:
             progress(f"compute test data of {contract.name}")
             with one_thread():
-                found[key] = data_sets(bundle_graph(contract, weights, where))
+                found[key] = data_sets(weights.graph(contract))
         return found[key]
 
     index = {}

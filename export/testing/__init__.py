@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from deploy_bias.bundle.contract import State
+from deploy_bias.bundle.contract import Append, Replace
 from deploy_bias.errors import OptionError
 from deploy_bias.export.parity.results import CaseResult, GraphResult, Report, WrongOperator
 from deploy_bias.export.testing.artifacts import Artifact, Function, artifacts_of
@@ -39,7 +39,7 @@ def assert_export_parity(
     cases: Mapping[str, Inputs | Sequence[Inputs]] | None = None,
     dynamic_shapes: Any = None,
     steps: int | None = None,
-    state: Mapping[str, str | State] | None = None,
+    state: Mapping[str, str | Replace | Append] | None = None,
     reference: Callable[..., Any] | None = None,
     ranges: Mapping[str, tuple[int, int]] | None = None,
     seed: int = 0,
@@ -69,7 +69,7 @@ def assert_export_parity(
             twice the example's and one.
         steps: of a rollout, if there is state, default 16; each backend carries its own.
         state: the inputs that are carried: each by the output that is its next value, or by a
-            `deploy_bias.bundle.contract.State` with update "append" for a window whose last row it
+            `deploy_bias.bundle.contract.Append` for a window whose last row it
             is.
             Outputs are `output`, or output_0, output_1 of a tuple, or the names of a dict.
         reference: a module or function that takes and gives float64; default `module.double()`.

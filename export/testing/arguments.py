@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.bundle.contract import State
+from deploy_bias.bundle.contract import Append, Replace
 from deploy_bias.errors import OptionError
 from deploy_bias.export.testing.flat import FlatModule, flatten_outputs
 
@@ -37,9 +37,10 @@ def check_arguments(
     assert isinstance(state, Mapping)
     assert isinstance(ranges, Mapping)
     for name, rule in state.items():
-        if not isinstance(rule, str | State):
+        if not isinstance(rule, str | Replace | Append):
             raise OptionError(
-                f"state: {name!r}: expected the name of an output or a State, got {_kind(rule)}."
+                f"state: {name!r}: expected the name of an output, a Replace or an Append, got "
+                f"{_kind(rule)}."
             )
     for name, found in ranges.items():
         pair = isinstance(found, Sequence) and len(found) == 2

@@ -8,7 +8,14 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.bundle.contract import DType, ForeignModule, GraphContract, State, TensorSpec
+from deploy_bias.bundle.contract import (
+    Append,
+    DType,
+    GraphContract,
+    ModuleSpec,
+    Replace,
+    TensorSpec,
+)
 from deploy_bias.errors import OptionError
 from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
 from deploy_bias.export.numerics.rounding import DRAWS, Rounding
@@ -33,7 +40,7 @@ class ModuleGraph(ExportGraph):
         module: the eager module; it is copied, and the copy is put in eval mode.
         example_inputs: what it takes.
         state: the inputs that are carried: each by the output that is its next value, or by a
-            `State` with update "replace" or "append".
+            `Replace` or an `Append` of `deploy_bias.bundle.contract`.
         cases: more cases to prove it on, by name: inputs, or a list of inputs, one a step.
         steps: of each case, if there is state; default 16.
         reference: what it must compute in float64; default the module in float64.
@@ -58,7 +65,7 @@ class ModuleGraph(ExportGraph):
         module: nn.Module,
         example_inputs: Inputs,
         *,
-        state: Mapping[str, str | State],
+        state: Mapping[str, str | Replace | Append],
         cases: Mapping[str, Inputs | Sequence[Inputs]],
         steps: int | None,
         reference: Callable[..., Any] | None,
@@ -82,7 +89,7 @@ class ModuleGraph(ExportGraph):
         self.contract = GraphContract(
             name="module",
             kind="module",
-            module=ForeignModule(name=type(module).__name__),
+            module=ModuleSpec(type=type(module).__name__, weights=""),
             inputs=taken,
             outputs=tuple(_spec(name, tensor) for name, tensor in outputs.items()),
             state=tuple(_rule(name, rule, self.example, outputs) for name, rule in state.items()),
@@ -181,15 +188,18 @@ class ModuleGraph(ExportGraph):
         return found
 
 
-def _rule(name: str, rule: str | State, inputs: Tensors, outputs: Tensors) -> State:
+def _rule(
+    name: str, rule: str | Replace | Append, inputs: Tensors, outputs: Tensors
+) -> Replace | Append:
     if isinstance(rule, str):
-        rule = State(input=name, update="replace", output=rule)
+        rule = Replace(input=name, output=rule)
     where = f"state: {name!r}"
-    if rule.input != name or rule.update not in ("replace", "append"):
+    if rule.input != name or not isinstance(rule, Replace | Append):
         raise OptionError(f"{where}: expected its own rule, to replace or to append, got {rule}.")
     taken = _check_name(where, name, inputs)
-    given = _check_name(where, rule.output or "", outputs)
-    given = given if rule.row is None else given[rule.row]
+    given = _check_name(where, rule.output, outputs)
+    if isinstance(rule, Append) and rule.row is not None:
+        given = given[rule.row]
     wanted = taken if rule.update == "replace" else taken[:, 0]
     if (given.shape, given.dtype) != (wanted.shape, wanted.dtype):
         raise OptionError(

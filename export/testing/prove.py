@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from deploy_bias.bundle.contract import ForeignModule
 from deploy_bias.errors import OptionError
 from deploy_bias.export.backends import exporter
 from deploy_bias.export.parity.gate import check, one_thread
@@ -147,10 +146,10 @@ def _result(
         except Exception as error:  # each exporter and runtime has its own; the others count
             text = COLOURS.sub("", f"{type(error).__name__}: {error}")
             problem = f"failed to {doing}: {text}"
-    module = proof.contract.module
-    assert isinstance(module, ForeignModule)
     backend, artifact = names
-    return GraphResult(module.name, backend, "fp32", artifact, cases, problem=problem)
+    return GraphResult(
+        proof.contract.module.type, backend, "fp32", artifact, cases, problem=problem
+    )
 
 
 def _unmet(package: str) -> str | None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.bundle.contract import EncoderModule, GraphContract, TensorSpec
+from deploy_bias.bundle.contract import Append, GraphContract, Replace, TensorSpec
 from deploy_bias.export.graph import Step, Tensors
 from deploy_bias.export.parity.vectors import stored_cases
 from deploy_bias.export.rollout import run_case
@@ -58,10 +58,17 @@ def _described(contract: GraphContract, cases: dict[str, Arrays]) -> dict[str, A
         "inputs": [spec.name for spec in contract.inputs],
         "outputs": [spec.name for spec in contract.outputs],
         "initial": {
-            rule.input: (specs[rule.input].dtype, _shape(specs[rule.input]), rule.initial)
+            rule.input: (
+                specs[rule.input].dtype,
+                _shape(specs[rule.input]),
+                getattr(rule, "initial", 0),
+            )
             for rule in carried
         },
-        "state": [(rule.input, rule.update, rule.output, rule.row) for rule in carried],
+        "state": [
+            (rule.input, _update(contract, rule), rule.output, getattr(rule, "row", None))
+            for rule in carried
+        ],
         "cases": {case: list(fed) for case, fed in cases.items()},
     }
 
@@ -99,6 +106,12 @@ def _rollouts(vectors: Arrays) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return found
 
 
+def _update(contract: GraphContract, rule: Replace | Append) -> str:
+    """Return how a state is made: "extend" where a step may add several rows."""
+    several = {spec.name for spec in contract.outputs if spec.rows is not None}
+    return "extend" if rule.output in several else rule.update
+
+
 def _fed(contract: GraphContract, steps: list[Step]) -> Arrays:
     counts = [rule.input for rule in contract.state if rule.update == "count"]
     seen: list[Tensors] = []
@@ -113,9 +126,9 @@ def _fed(contract: GraphContract, steps: list[Step]) -> Arrays:
     else:
         seen = [step.inputs for step in steps]
     fed = {name: np.stack([one[name].numpy() for one in seen]) for name in seen[0]}
-    if isinstance(contract.module, EncoderModule) and contract.state:
-        encoder = contract.module
-        fed["rows"] = np.array([encoder.encoder_frames(int(n)) for n in fed["frames"].flat])
+    rows = contract.outputs[0].rows
+    if rows is not None:
+        fed["rows"] = np.array([rows.count(int(n)) for n in fed[rows.input].flat])
     return fed
 
 

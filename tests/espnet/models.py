@@ -8,7 +8,7 @@ import yaml
 from espnet2.asr_transducer.decoder.mega_decoder import MEGADecoder as EspnetDecoder
 
 from deploy_bias import MEGADecoder
-from deploy_bias.bundle.window import first_valid, next_valid
+from deploy_bias.export.graphs.mega_decoder import FIRST_VALID
 
 VOCAB = 11
 SMALL = {
@@ -72,14 +72,15 @@ def rollout(step, labels, start, *, chunk_size=-1, run=None):
     `run` stands in for the step itself: the same graph on some runtime.
     """
     _, _, state, keys, values = step.example_inputs()
-    valid = first_valid(start)
+    valid = FIRST_VALID[start]
     outputs = []
     for label in labels.split(1, dim=1):
         counts = torch.full((labels.size(0),), valid)
         out, state, new_keys, new_values = (run or step)(label, counts, state, keys, values)
         keys = [append(window, row) for window, row in zip(keys, new_keys, strict=True)]
         values = [append(window, row) for window, row in zip(values, new_values, strict=True)]
-        valid = next_valid(valid, step.context, chunk_size, start)
+        valid = valid + 1
+        valid = FIRST_VALID[start] if valid == chunk_size else min(valid, step.context)
         outputs.append(out)
     return torch.stack(outputs, 1)
 

@@ -15,7 +15,7 @@ import deploy_bias.export.bundle as export_bundle_module
 from deploy_bias import RelativePositionBias
 from deploy_bias.bundle import Bundle
 from deploy_bias.errors import BackendError, BundleError, OptionError, SourceError
-from deploy_bias.export import Mismatch, export_bundle
+from deploy_bias.export import ExportOptions, Mismatch, export_bundle
 from deploy_bias.runtime import load, open_file
 
 FILES = {
@@ -105,7 +105,7 @@ class TestShapes:
     @pytest.mark.parametrize("kind", ["simple", "rotary"])
     def test_several_blocks_share_one_pte(self, experiment, tmp_path, kind):
         folder, decoder = experiment(rel_pos_bias_type=kind)
-        report = export_bundle(folder, tmp_path / "bundle", query_length=1, batch=3)
+        report = export_bundle(folder, tmp_path / "bundle", ExportOptions(query_length=1, batch=3))
         assert {(r.graph, r.backend) for r in report.results} == {
             (graph, backend)
             for graph in ("bias_0", "bias_1", "decoder", "joint")
@@ -124,14 +124,14 @@ class TestShapes:
                 np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
 
     def test_the_default_is_the_square_up_to_256(self, tmp_path):
-        export_bundle(RelativePositionBias(300), tmp_path / "b", backends_wanted=["onnx"])
+        export_bundle(RelativePositionBias(300), tmp_path / "b", ExportOptions(backends=["onnx"]))
         (artifact,) = Bundle(tmp_path / "b").artifacts("onnx")
         assert artifact.graphs[0].inputs[0].shape == (1, 256, 256)
 
     @pytest.mark.parametrize(("queries", "keys"), [(1, 1), (1, 127), (127, 127), (5, 97)])
     def test_odd_windows(self, tmp_path, queries, keys):
         bias = RelativePositionBias(127)
-        export_bundle(bias, tmp_path / "b", query_length=queries, key_length=keys)
+        export_bundle(bias, tmp_path / "b", ExportOptions(query_length=queries, key_length=keys))
         for backend in ("onnx", "executorch", "torchscript"):
             got = load(tmp_path / "b", backend)["bias"](
                 scores=np.zeros((1, queries, keys), np.float32)
@@ -140,14 +140,16 @@ class TestShapes:
 
     def test_dynamic_beside_static(self, tmp_path):
         wanted = ["onnx", "executorch"]
-        export_bundle(RelativePositionBias(9), tmp_path / "b", backends_wanted=wanted, dynamic=True)
+        export_bundle(
+            RelativePositionBias(9), tmp_path / "b", ExportOptions(backends=wanted, dynamic=True)
+        )
         flexible, static = (open_file(tmp_path / "b" / n) for n in ("bias.onnx", "model.pte"))
         assert flexible.graphs[0].inputs[0].shape[2].maximum == 9
         assert static.graphs[0].inputs[0].shape == (1, 9, 9)
 
     def test_training_on_does_not_change_the_bundle(self, tmp_path):
         bias = RelativePositionBias(9).double().train()
-        export_bundle(bias, tmp_path / "b", backends_wanted=["onnx"])
+        export_bundle(bias, tmp_path / "b", ExportOptions(backends=["onnx"]))
         assert bias.training
         assert bias.relative_position_bias.dtype == torch.float64
         assert bias.relative_position_bias.requires_grad
@@ -164,17 +166,19 @@ class TestRefusals:
             ({"batch": 1.5}, r"--batch must be an int, got 1\.5"),
             ({"key_length": 2.0}, r"--key-length must be an int, got 2\.0"),
             ({"query_length": True}, "--query-length must be an int, got True"),
-            ({"dynamic": True, "backends_wanted": ["executorch"]}, "add --backend onnx"),
+            ({"dynamic": True, "backends": ["executorch"]}, "add --backend onnx"),
         ],
     )
     def test_options_out_of_range(self, tmp_path, options, message):
         with pytest.raises(OptionError, match=message):
-            export_bundle(RelativePositionBias(9), tmp_path / "b", **options)
+            export_bundle(RelativePositionBias(9), tmp_path / "b", ExportOptions(**options))
         assert not any(tmp_path.iterdir())
 
     def test_an_unknown_backend(self, tmp_path):
         with pytest.raises(BackendError, match="'tflite' is unknown; choose from executorch, onnx"):
-            export_bundle(RelativePositionBias(9), tmp_path / "b", backends_wanted=["tflite"])
+            export_bundle(
+                RelativePositionBias(9), tmp_path / "b", ExportOptions(backends=["tflite"])
+            )
 
     @pytest.mark.parametrize("source", [torch.nn.Linear(1, 1), {}])
     def test_a_module_that_is_no_bias(self, tmp_path, source):
@@ -210,23 +214,23 @@ class TestRefusals:
         assert set(contents(tmp_path)) == {"thesis.tex"}
 
     def test_a_bundle_that_holds_more_is_left_alone(self, tmp_path):
-        export_bundle(RelativePositionBias(9), tmp_path / "b", backends_wanted=["onnx"])
+        export_bundle(RelativePositionBias(9), tmp_path / "b", ExportOptions(backends=["onnx"]))
         (tmp_path / "b" / "notes.txt").write_text("x")
         before = contents(tmp_path / "b")
         with pytest.raises(BundleError, match=r"holds more .*notes\.txt"):
-            export_bundle(RelativePositionBias(9), tmp_path / "b", backends_wanted=["onnx"])
+            export_bundle(RelativePositionBias(9), tmp_path / "b", ExportOptions(backends=["onnx"]))
         assert contents(tmp_path / "b") == before
 
 
 class TestAllOrNothing:
     @pytest.fixture
     def old(self, tmp_path):
-        export_bundle(RelativePositionBias(9), tmp_path / "b", backends_wanted=["onnx"])
+        export_bundle(RelativePositionBias(9), tmp_path / "b", ExportOptions(backends=["onnx"]))
         return contents(tmp_path / "b")
 
     def test_an_old_bundle_is_replaced(self, tmp_path, old):
         bias = RelativePositionBias(5)
-        export_bundle(bias, tmp_path / "b", backends_wanted=["torchscript"])
+        export_bundle(bias, tmp_path / "b", ExportOptions(backends=["torchscript"]))
         assert set(contents(tmp_path / "b")) == {
             "bias.pt",
             "manifest.json",
@@ -243,7 +247,7 @@ class TestAllOrNothing:
 
         monkeypatch.setattr(export_bundle_module, failing, fail)
         with pytest.raises(OSError, match="disk full"):
-            export_bundle(RelativePositionBias(5), tmp_path / "b", backends_wanted=["onnx"])
+            export_bundle(RelativePositionBias(5), tmp_path / "b", ExportOptions(backends=["onnx"]))
         assert contents(tmp_path / "b") == old
         assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
@@ -259,7 +263,7 @@ class TestAllOrNothing:
 
         monkeypatch.setattr(Path, "rename", fail_for_the_new)
         with pytest.raises(OSError, match="disk full"):
-            export_bundle(RelativePositionBias(5), tmp_path / "b", backends_wanted=["onnx"])
+            export_bundle(RelativePositionBias(5), tmp_path / "b", ExportOptions(backends=["onnx"]))
         assert contents(tmp_path / "b") == old
         assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
@@ -271,7 +275,7 @@ class TestAllOrNothing:
 
         monkeypatch.setattr(RelativePositionBias, "diagonals", wrong)
         with pytest.raises(Mismatch, match="bias on onnx, fp32: case"):
-            export_bundle(RelativePositionBias(9), tmp_path / "b", backends_wanted=["onnx"])
+            export_bundle(RelativePositionBias(9), tmp_path / "b", ExportOptions(backends=["onnx"]))
         assert not any(tmp_path.iterdir())
 
 

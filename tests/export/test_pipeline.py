@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from deploy_bias.export import export_bundle
+from deploy_bias.export import ExportOptions, export_bundle
 from deploy_bias.runtime import OfflineRecognizer, Recognizer
 from tests.deploy_bias.runtime.recognizer.test_online import (
     decode_all,
@@ -37,7 +37,7 @@ def streaming(request, tmp_path_factory):
     """An experiment folder, and a bundle of it."""
     base = tmp_path_factory.mktemp(request.param)
     folder = write_experiment(base / "experiment", encoder_conf(request.param, CAUSAL))
-    export_bundle(folder, base / "bundle", backends_wanted=["onnx", "executorch"])
+    export_bundle(folder, base / "bundle", ExportOptions(backends=["onnx", "executorch"]))
     return folder, base / "bundle"
 
 
@@ -56,7 +56,7 @@ def test_streaming(streaming, backend):
 def test_offline(name, tmp_path):
     """Without dynamic_chunk_training, so that convolutions look ahead and conv1d leaves out."""
     folder = write_experiment(tmp_path / "experiment", encoder_conf(name, {}))
-    export_bundle(folder, tmp_path / "b", backends_wanted=["onnx"], offline=True)
+    export_bundle(folder, tmp_path / "b", ExportOptions(backends=["onnx"], offline=True))
     for samples in SAMPLES:
         expected = Espnet(folder).whole(samples)
         with OfflineRecognizer(tmp_path / "b").create_stream() as stream:

@@ -20,7 +20,7 @@ from onnx.backend.test.runner import Runner
 from onnx.reference import ReferenceEvaluator
 
 from deploy_bias.errors import BackendError, BundleError
-from deploy_bias.export import export_bundle
+from deploy_bias.export import ExportOptions, export_bundle
 from deploy_bias.export.testdata import INDEX, write_test_data
 from deploy_bias.runtime import load
 
@@ -242,6 +242,8 @@ class TestRefusals:
         from deploy_bias import RelativePositionBias
         from deploy_bias.bundle import Bundle
 
-        export_bundle(RelativePositionBias(8), tmp_path / "b", backends_wanted=["torchscript"])
+        export_bundle(
+            RelativePositionBias(8), tmp_path / "b", ExportOptions(backends=["torchscript"])
+        )
         with pytest.raises(BackendError, match="executorch and onnx"):
             write_test_data(Bundle(tmp_path / "b"), tmp_path / "t")

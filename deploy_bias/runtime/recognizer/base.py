@@ -16,7 +16,8 @@ from typing import ClassVar
 import numpy as np
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.bundle.contract import EncoderModule, FrontendModule, Precision
+from deploy_bias.bundle.contract import Precision, settings_of
+from deploy_bias.bundle.settings import EncoderSettings, FrontendSettings
 from deploy_bias.errors import BundleError, ContractError, OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.graph import load
@@ -85,12 +86,10 @@ class BaseRecognizer(ABC):
         self.joint = Joint(graphs["joint"])
         self.frontend, encoder = (graphs[name] for name in self.GRAPHS)
         self.encoder_graph = encoder
-        made, encodes = self.frontend.contract.module, encoder.contract.module
-        assert isinstance(made, FrontendModule)
-        assert isinstance(encodes, EncoderModule)
-        self.frontend_module, self.encoder_module = made, encodes
-        self.sample_rate = made.fs
-        self.lead_in_samples = round(lead_in * made.fs)
+        self.frontend_settings = settings_of(self.frontend.contract, FrontendSettings)
+        self.encoder_settings = settings_of(encoder.contract, EncoderSettings)
+        self.sample_rate = self.frontend_settings.fs
+        self.lead_in_samples = round(lead_in * self.sample_rate)
         self._search, self._search_options = search, search_options
         self.open_search().close()  # so that an error in its options shows here
 
@@ -295,11 +294,11 @@ class BaseStream(ABC):
 
     def time(self, first: int, frame: int) -> float:
         """Return when an encoder frame is, by its number behind feature frame `first`."""
-        made, module = self.recognizer.frontend_module, self.recognizer.encoder_module
+        frontend, encoder = self.recognizer.frontend_settings, self.recognizer.encoder_settings
         # It sees stride + offset feature frames, each centred on a multiple of hop_length.
-        middle = first + (module.stride + module.offset - 1) / 2
-        sample = (middle + frame * module.stride) * made.hop_length
-        return (sample - self.recognizer.lead_in_samples) / made.fs
+        middle = first + (encoder.stride + encoder.offset - 1) / 2
+        sample = (middle + frame * encoder.stride) * frontend.hop_length
+        return (sample - self.recognizer.lead_in_samples) / frontend.fs
 
     def advance(self, encoder_out: np.ndarray, times: Sequence[float]) -> None:
         """Search on.

@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.bundle.chunking import Chunking
 from deploy_bias.bundle.contract import Precision
 from deploy_bias.runtime.encoder import Encoder
 from deploy_bias.runtime.features import FeatureStream
@@ -77,12 +76,10 @@ class Recognizer(BaseRecognizer):
         )
         self.encoder = Encoder(self.encoder_graph)
         self.endpoint_rules = endpoint_rules or EndpointRules()
-        module = self.frontend_module
-        self.chunking = Chunking(
-            module.n_fft, module.hop_length, module.decoding_window, module.subsampling_factor
-        )
-        self.window_seconds = module.decoding_window / module.fs
-        self.frame_seconds = self.encoder.module.stride * module.hop_length / module.fs
+        settings = self.frontend_settings
+        self.chunking = settings.chunking
+        self.window_seconds = settings.decoding_window / settings.fs
+        self.frame_seconds = self.encoder.settings.stride * settings.hop_length / settings.fs
 
     def create_stream(self) -> RecognizerStream:
         """Open a stream."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from deploy_bias.errors import ContractError, OptionError
-from deploy_bias.runtime.decoder import Decoder, State
+from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.state import State
 
 BLANK = 0
 

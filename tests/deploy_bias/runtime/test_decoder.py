@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from deploy_bias.errors import ContractError
-from deploy_bias.export import export_bundle
+from deploy_bias.export import ExportOptions, export_bundle
 from deploy_bias.runtime import Decoder, load
 from tests.espnet import models
 
@@ -55,7 +55,9 @@ def test_a_thousand_labels_through_eight_windows(digits_bundle, digits_decoders,
 def test_hypotheses_fork_and_never_meet(experiment, tmp_path, options, start, batch):
     folder, theirs = experiment(**options)
     wanted = ["onnx"]
-    export_bundle(folder, tmp_path / "bundle", backends_wanted=wanted, batch=batch, start=start)
+    export_bundle(
+        folder, tmp_path / "bundle", ExportOptions(backends=wanted, batch=batch, start=start)
+    )
     decoder = Decoder(load(tmp_path / "bundle")["decoder"])
     random = np.random.default_rng(1)
     context = None if options else decoder.module.context

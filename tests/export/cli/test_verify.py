@@ -20,7 +20,7 @@ def copy(digits_bundle, tmp_path):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("small") / "small"
-    export_bundle(RelativePositionBias(16), folder, backends_wanted=["onnx", "torchscript"])
+    export_bundle(RelativePositionBias(16), folder, backends=["onnx", "torchscript"])
     return folder
 
 

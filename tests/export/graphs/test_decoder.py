@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-import deploy_bias.export.graphs.decoder as decoder_graphs
+import deploy_bias.export.graphs.mega_decoder as decoder_graphs
 from deploy_bias.bundle import Bundle
-from deploy_bias.export import export_bundle, read_source, verify
-from deploy_bias.export.graphs.decoder import decoder_graph
+from deploy_bias.export import ExportOptions, export_bundle, read_source, verify
 from deploy_bias.export.graphs.model import model_graphs
 from deploy_bias.export.rollout import run_case
 from deploy_bias.export.steps.mega_decoder import DecoderStep
@@ -85,7 +84,7 @@ def test_a_faulty_step(experiment, tmp_path, monkeypatch, fault):
     folder, _ = experiment()
     monkeypatch.setattr(decoder_graphs, "DecoderStep", fault)
     monkeypatch.setattr("deploy_bias.export.bundle.verify", lambda *a, **k: Passed())
-    export_bundle(folder, tmp_path / "b", backends_wanted=["torchscript"])
+    export_bundle(folder, tmp_path / "b", ExportOptions(backends=["torchscript"]))
     report = verify(Bundle(tmp_path / "b"))
     failed = {r.graph for r in report.results if not r.passed}
     # The joint network is fed by this decoder, so its labels may differ too.
@@ -98,18 +97,7 @@ def test_a_faulty_step(experiment, tmp_path, monkeypatch, fault):
 )
 def test_the_eager_reference_is_espnets_inference(experiment, options):
     folder, theirs = experiment(**options)
-    graphs = model_graphs(
-        read_source(folder),
-        query_length=None,
-        key_length=None,
-        context=None,
-        batch=1,
-        start="espnet",
-        chunk_ms=640,
-        left_context=32,
-        streams=True,
-        dynamic=False,
-    )
+    graphs = model_graphs(read_source(folder), ExportOptions())
     (graph,) = [graph for graph in graphs if graph.contract.name == "decoder"]
     steps = graph._feed(list(range(7)) * 2)
     got = run_case(graph.contract, graph.eager(torch.float32), steps, torch.float32)
@@ -132,20 +120,8 @@ def test_a_freshly_initialised_model(experiment, tmp_path):
 
 def test_hypotheses_of_a_batch_have_labels_of_their_own(experiment):
     folder, _ = experiment()
-    transducer = read_source(folder).transducer
-    module = model_graphs(
-        read_source(folder),
-        query_length=None,
-        key_length=None,
-        context=None,
-        batch=1,
-        start="clean",
-        chunk_ms=640,
-        left_context=32,
-        streams=True,
-        dynamic=False,
-    )[2].contract.module
-    graph = decoder_graph(transducer.decoder, module, 3)
+    graphs = model_graphs(read_source(folder), ExportOptions(batch=3))
+    (graph,) = [graph for graph in graphs if graph.contract.name == "decoder"]
     first = graph.cases()["padding"][0].inputs["label"]
     assert first.tolist() == [[0], [1], [2]]
 
@@ -161,5 +137,5 @@ def test_hypotheses_of_a_batch_have_labels_of_their_own(experiment):
 def test_options_out_of_range(experiment, tmp_path, options, message):
     folder, _ = experiment()
     with pytest.raises(ValueError, match=message):
-        export_bundle(folder, tmp_path / "b", backends_wanted=["torchscript"], **options)
+        export_bundle(folder, tmp_path / "b", ExportOptions(backends=["torchscript"], **options))
     assert not (tmp_path / "b").exists()

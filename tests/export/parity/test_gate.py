@@ -11,7 +11,7 @@ import torch
 
 from deploy_bias import RelativePositionBias, RotaryRelativePositionBias
 from deploy_bias.bundle import Bundle
-from deploy_bias.export import export_bundle, verify
+from deploy_bias.export import ExportOptions, export_bundle, verify
 from deploy_bias.export.backends import onnx as onnx_exporter
 from deploy_bias.export.graphs.bias import WindowModule
 from deploy_bias.export.parity.judge import Truth, judge
@@ -160,7 +160,7 @@ class TestFaults:
             onnx_exporter, "toeplitz_by_repeat", fault(onnx_exporter.toeplitz_by_repeat)
         )
         monkeypatch.setattr("deploy_bias.export.bundle.verify", lambda *a, **k: Passed())
-        export_bundle(bias, tmp_path / "b", backends_wanted=["onnx", "torchscript"])
+        export_bundle(bias, tmp_path / "b", ExportOptions(backends=["onnx", "torchscript"]))
         report = verify(Bundle(tmp_path / "b"))
         assert {r.backend: r.passed for r in report.results} == {"onnx": False, "torchscript": True}
         failed = report.results[0].worst
@@ -186,7 +186,7 @@ class TestFaults:
     def test_a_faulty_graph_of_another_backend(self, tmp_path, monkeypatch, backend, layout, fault):
         monkeypatch.setattr(f"deploy_bias.export.backends.{backend}.{layout}", fault)
         monkeypatch.setattr("deploy_bias.export.bundle.verify", lambda *a, **k: Passed())
-        export_bundle(BIASES[1], tmp_path / "b", backends_wanted=[backend, "onnx"])
+        export_bundle(BIASES[1], tmp_path / "b", ExportOptions(backends=[backend, "onnx"]))
         report = verify(Bundle(tmp_path / "b"))
         assert {r.backend: r.passed for r in report.results} == {backend: False, "onnx": True}
 
@@ -197,7 +197,7 @@ class TestFaults:
         with monkeypatch.context() as patch:
             patch.setattr(WindowModule, "forward", lambda self, scores: scores + 0.5)
             patch.setattr("deploy_bias.export.bundle.verify", lambda *a, **k: Passed())
-            export_bundle(BIASES[0], tmp_path / "b", backends_wanted=[backend])
+            export_bundle(BIASES[0], tmp_path / "b", ExportOptions(backends=[backend]))
         (result,) = verify(Bundle(tmp_path / "b")).results
         last = {"executorch": "delegate", "torchscript": "TorchScript"}[backend]
         assert result.worst.first_stage == result.worst.stages[-1].stage == last
@@ -208,9 +208,9 @@ class TestFaults:
             def forward(self, scores):
                 return scores + 0.0
 
-        monkeypatch.setattr("deploy_bias.export.graph.bias.WindowModule", Forgetful)
+        monkeypatch.setattr("deploy_bias.export.graphs.bias.WindowModule", Forgetful)
         monkeypatch.setattr("deploy_bias.export.bundle.verify", lambda *a, **k: Passed())
-        export_bundle(bias, tmp_path / "b", backends_wanted=["onnx"])
+        export_bundle(bias, tmp_path / "b", ExportOptions(backends=["onnx"]))
         assert not verify(Bundle(tmp_path / "b")).passed
 
 

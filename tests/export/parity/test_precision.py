@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from deploy_bias import RelativePositionBias
 from deploy_bias.bundle import PARITY, Bundle
 from deploy_bias.errors import BackendError, BundleError, OptionError, SourceError
-from deploy_bias.export import Mismatch, export_bundle, verify
+from deploy_bias.export import ExportOptions, Mismatch, export_bundle, verify
 from deploy_bias.export.backends import executorch as executorch_exporter
 from deploy_bias.runtime import Decoder, Joint, load, open_search
 from tests.espnet.models import perturb
@@ -49,7 +49,7 @@ def fp32(model, tmp_path_factory):
 def exported(model, tmp_path_factory):
     """A bundle in int8 and int4, and what was proven of it."""
     folder = tmp_path_factory.mktemp("bundles") / "quantised"
-    report = export_bundle(model, folder, precisions=["int8", "int4"])
+    report = export_bundle(model, folder, ExportOptions(precisions=["int8", "int4"]))
     return Bundle(folder), report
 
 
@@ -103,7 +103,7 @@ class TestWhatIsWritten:
         assert not [name for name in taken.undelegated if "linear" in name or "mm" in name]
 
     def test_the_same_bytes_every_time(self, quantised, model, tmp_path):
-        export_bundle(model, tmp_path / "b", backends_wanted=["onnx"], precisions=["int4"])
+        export_bundle(model, tmp_path / "b", ExportOptions(backends=["onnx"], precisions=["int4"]))
         again = (tmp_path / "b" / "vectors.safetensors").read_bytes()
         assert again == (quantised.folder / "vectors.safetensors").read_bytes()
         first, second = (
@@ -203,9 +203,7 @@ class TestOtherModels:
         report = export_bundle(
             folder,
             tmp_path / "b",
-            backends_wanted=["onnx"],
-            precisions=["int8", "int4"],
-            batch=batch,
+            ExportOptions(backends=["onnx"], precisions=["int8", "int4"], batch=batch),
         )
         found = [result.agreement for result in report.results if result.agreement]
         assert {agreement.frames for agreement in found} == {"synthetic"}
@@ -219,7 +217,7 @@ class TestOtherModels:
         state["joint_network.lin_out.bias"][0] += 1000
         torch.save(state, path)
         report = export_bundle(
-            folder, tmp_path / "b", backends_wanted=["onnx"], precisions=[precision]
+            folder, tmp_path / "b", ExportOptions(backends=["onnx"], precisions=[precision])
         )
         assert report.passed
         found = [result.agreement for result in report.results if result.agreement]
@@ -231,8 +229,8 @@ class TestOtherModels:
         self, experiment, tmp_path, backend
     ):
         folder, _ = experiment(num_blocks=1, **SIZES)
-        wanted = {"backends_wanted": [backend], "precisions": ["int4"], "query_length": 1}
-        export_bundle(folder, tmp_path / "b", batch=2, **wanted)
+        wanted = {"backends": [backend], "precisions": ["int4"], "query_length": 1}
+        export_bundle(folder, tmp_path / "b", ExportOptions(batch=2, **wanted))
         joint = load(tmp_path / "b", backend, "int4")["joint"]
         frames, out = (torch.randn(2, size).numpy() for size in (12, 64))
         both = joint(encoder_out=frames, decoder_out=out)["logits"]
@@ -243,7 +241,7 @@ class TestOtherModels:
         folder, _ = experiment(num_blocks=1)
         (folder / "encoder_out").mkdir()
         np.save(folder / "encoder_out" / "mine.npy", np.random.default_rng(0).normal(size=(9, 12)))
-        export_bundle(folder, tmp_path / "b", backends_wanted=["onnx"])
+        export_bundle(folder, tmp_path / "b", ExportOptions(backends=["onnx"]))
         bundle = Bundle(tmp_path / "b")
         vectors = bundle.tensors(bundle.manifest.vectors)
         assert vectors["recorded/mine/encoder_out"].shape == (9, 12)
@@ -264,7 +262,7 @@ class TestOtherModels:
         (folder / "encoder_out").mkdir()
         np.save(folder / "encoder_out" / "mine.npy", frames)
         with pytest.raises(SourceError, match=rf"mine\.npy: .*{message}"):
-            export_bundle(folder, tmp_path / "b", backends_wanted=["onnx"])
+            export_bundle(folder, tmp_path / "b", ExportOptions(backends=["onnx"]))
 
 
 def times(factor):
@@ -347,7 +345,7 @@ class TestFaults:
         message = r"decoder on executorch, int8: prefers eager's label in .* required 99%"
         with pytest.raises(Mismatch, match=message):
             export_bundle(
-                model, tmp_path / "b", backends_wanted=["executorch"], precisions=["int8"]
+                model, tmp_path / "b", ExportOptions(backends=["executorch"], precisions=["int8"])
             )
         assert not (tmp_path / "b").exists()
 
@@ -374,23 +372,25 @@ class TestRefusals:
             ({"precisions": ["int8", "int8"]}, "--precision names int8 twice"),
             ({"precisions": []}, "--precision names none"),
             (
-                {"precisions": ["int8"], "backends_wanted": ["torchscript"]},
+                {"precisions": ["int8"], "backends": ["torchscript"]},
                 "--precision int8: no backend asked for has it: torchscript has fp32",
             ),
             (
-                {"precisions": ["int8"], "backends_wanted": ["onnx", "torchscript"]},
+                {"precisions": ["int8"], "backends": ["onnx", "torchscript"]},
                 "--backend torchscript: has none of --precision int8: onnx has fp32, int8, int4; ",
             ),
         ],
     )
     def test_what_no_backend_can(self, digits, tmp_path, options, message):
         with pytest.raises(OptionError, match=message):
-            export_bundle(digits, tmp_path / "b", **options)
+            export_bundle(digits, tmp_path / "b", ExportOptions(**options))
         assert not any(tmp_path.iterdir())
 
     def test_a_bias_has_nothing_to_quantise(self, tmp_path):
         with pytest.raises(OptionError, match="a bias has no linear layers to quantise"):
-            export_bundle(RelativePositionBias(9), tmp_path / "b", precisions=["fp32", "int8"])
+            export_bundle(
+                RelativePositionBias(9), tmp_path / "b", ExportOptions(precisions=["fp32", "int8"])
+            )
 
     def test_what_is_left_out_is_said(self, experiment, tmp_path):
         folder, _ = experiment(num_blocks=1)
@@ -398,8 +398,7 @@ class TestRefusals:
         export_bundle(
             folder,
             tmp_path / "b",
-            backends_wanted=["onnx", "torchscript"],
-            precisions=["fp32", "int8"],
+            ExportOptions(backends=["onnx", "torchscript"], precisions=["fp32", "int8"]),
             progress=said.append,
         )
         assert "leave out torchscript for int8, which it does not have" in said

@@ -8,7 +8,7 @@ import pytest
 from deploy_bias import RelativePositionBias
 from deploy_bias.bundle import PARITY, Bundle
 from deploy_bias.errors import OptionError
-from deploy_bias.export import export_bundle, verify
+from deploy_bias.export import ExportOptions, export_bundle, verify
 from deploy_bias.export.reports.baseline import growths, read_baseline
 
 FP32, INT8, FILE = 0, 1, 0
@@ -180,9 +180,11 @@ def test_a_baseline_that_is_not_there(tmp_path):
 
 
 def test_of_bundles(tmp_path):
-    options = {"backends_wanted": ["onnx", "executorch"]}
-    export_bundle(RelativePositionBias(24), tmp_path / "small", **options)
-    export_bundle(RelativePositionBias(512), tmp_path / "large", key_length=512, **options)
+    options = {"backends": ["onnx", "executorch"]}
+    export_bundle(RelativePositionBias(24), tmp_path / "small", ExportOptions(**options))
+    export_bundle(
+        RelativePositionBias(512), tmp_path / "large", ExportOptions(key_length=512, **options)
+    )
     before = read_baseline(tmp_path / "small" / PARITY)
     assert growths(before, verify(Bundle(tmp_path / "small")).to_dict()) == []
     found = growths(before, json.loads((tmp_path / "large" / PARITY).read_text()))

@@ -12,7 +12,7 @@ from junitparser import Error, Failure, JUnitXml
 from deploy_bias import RelativePositionBias
 from deploy_bias.bundle import Bundle
 from deploy_bias.errors import OptionError
-from deploy_bias.export import export_bundle, verify
+from deploy_bias.export import ExportOptions, export_bundle, verify
 from deploy_bias.export.backends import onnx as onnx_exporter
 from deploy_bias.export.parity.results import (
     Agreement,
@@ -90,7 +90,9 @@ def faulty(tmp_path_factory) -> Report:
             onnx_exporter, "toeplitz_by_repeat", lambda d, q, k: layout(d, q, k).roll(1, 1)
         )
         patch.setattr("deploy_bias.export.bundle.verify", lambda *args, **options: PASSED)
-        export_bundle(RelativePositionBias(12), folder, backends_wanted=["onnx", "torchscript"])
+        export_bundle(
+            RelativePositionBias(12), folder, ExportOptions(backends=["onnx", "torchscript"])
+        )
     return verify(Bundle(folder), attribute=True)
 
 

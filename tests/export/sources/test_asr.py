@@ -3,12 +3,13 @@
 import pytest
 import torch
 
+from deploy_bias.bundle.contract import ModuleSpec
 from deploy_bias.errors import SourceError
+from deploy_bias.export.graphs.encoder import build_encoder
 from deploy_bias.export.sources.asr import blank_durations, translate
-from deploy_bias.export.sources.speech import build_encoder_of
-from deploy_bias.export.sources.state_dict import part
-from deploy_bias.export.sources.transducer import build_joint
+from deploy_bias.export.sources.state_dict import build, part
 from deploy_bias.model.decoder.rnn_decoder import RNNDecoder
+from deploy_bias.model.joint import JointNetwork
 from tests.espnet.asr_task import FEATURES, VOCAB, config_of, modules_of, state_of
 from tests.espnet.models import largest
 
@@ -27,7 +28,10 @@ def translated(config, modules):
 
 
 def encoder_of(config, state):
-    return build_encoder_of({"input_size": FEATURES, **config["encoder_conf"]}, state, "model")
+    options = {"input_size": FEATURES, **config["encoder_conf"]}
+    return build_encoder(
+        ModuleSpec(type="Encoder", weights="encoder", options=options), state, "model"
+    )
 
 
 class TestEncoder:
@@ -96,7 +100,12 @@ class TestDecoderAndJoint:
         modules = modules_of(config, lin_dec_bias=bias)
         told, state = translated(config, modules)
         sizes = {"output_size": VOCAB, "encoder_size": 16, "decoder_size": 12}
-        joint = build_joint({**sizes, **told["joint_network_conf"]}, state, "model")
+        spec = ModuleSpec(
+            type="JointNetwork",
+            weights="joint_network",
+            options={**sizes, **told["joint_network_conf"]},
+        )
+        joint = build(JointNetwork, spec, "joint_network_conf", state, "model")
         frame, out = torch.randn(3, 16), torch.randn(3, 12)
         assert torch.equal(joint(frame, out), modules["joint_network"](frame, out))
 

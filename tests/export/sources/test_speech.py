@@ -7,10 +7,12 @@ import torch
 import yaml
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.bundle.contract import EncoderModule, FrontendModule
+from deploy_bias.bundle.contract import settings_of
+from deploy_bias.bundle.settings import EncoderSettings, FrontendSettings
 from deploy_bias.errors import OptionError, SourceError
-from deploy_bias.export import export_bundle
-from deploy_bias.export.sources.speech import read_speech
+from deploy_bias.export import ExportOptions, export_bundle
+from deploy_bias.export.graphs.model import offline_graphs
+from deploy_bias.export.sources import espnet
 from deploy_bias.runtime import load
 
 
@@ -18,6 +20,11 @@ from deploy_bias.runtime import load
 def parts(digits):
     config = yaml.safe_load((digits / "config.yaml").read_text())
     return config, torch.load(digits / "valid.loss.best.pth", weights_only=True)
+
+
+def speech(config, state, folder):
+    """The graphs for whole utterances of an experiment."""
+    return offline_graphs(espnet.read(config, state, folder, "here"), ExportOptions(offline=True))
 
 
 @pytest.fixture
@@ -36,24 +43,28 @@ def changed(digits, tmp_path):
     return make
 
 
-def test_every_weight_is_the_checkpoints(parts):
-    config, state = parts
-    found = read_speech(config, state, "here").weights()
-    assert found.keys() == {
+def test_every_weight_is_the_checkpoints(parts, tmp_path):
+    _, state = parts
+    weights = {}
+    for graph in speech(*parts, tmp_path):
+        weights |= graph.weights()
+    assert weights.keys() == {
         name for name in state if name.startswith(("frontend.", "normalize.", "encoder."))
     }
-    assert all(torch.equal(tensor, state[name]) for name, tensor in found.items())
+    assert all(torch.equal(tensor, state[name]) for name, tensor in weights.items())
 
 
-def test_global_mvn_needs_no_statistics_file(parts):
+def test_global_mvn_needs_no_statistics_file(parts, tmp_path):
     config, state = parts
-    assert read_speech(config | {"normalize_conf": {}}, state, "here").normalize is not None
+    frontend, _ = speech(config | {"normalize_conf": {}}, state, tmp_path)
+    assert frontend.whole.normalize is not None
 
 
 @pytest.mark.parametrize("without", [{"encoder_conf": None}, {"input_size": 40}])
-def test_without_an_encoder_on_samples_there_is_none(parts, without):
+def test_without_an_encoder_on_samples_there_is_none(parts, tmp_path, without):
     config, state = parts
-    assert read_speech(config | without, state, "here") is None
+    source = espnet.read(config | without, state, tmp_path, "here")
+    assert source.parts.keys() == {"decoder", "joint"}
 
 
 @pytest.mark.parametrize(
@@ -68,38 +79,39 @@ def test_without_an_encoder_on_samples_there_is_none(parts, without):
         ({"encoder_conf": {"main_conf": {}}}, "encoder_conf must be body_conf"),
     ],
 )
-def test_what_is_not_supported_is_named(parts, change, message):
+def test_what_is_not_supported_is_named(parts, tmp_path, change, message):
     config, state = parts
     with pytest.raises(SourceError, match=message):
-        read_speech(config | change, state, "here")
+        speech(config | change, state, tmp_path)
 
 
-def test_missing_or_bad_weights_are_named(parts):
+def test_missing_or_bad_weights_are_named(parts, tmp_path):
     config, state = parts
     name = "encoder.encoders.blocks.0.self_att.linear_q.weight"
     with pytest.raises(SourceError, match=r"linear_q\.weight"):
-        read_speech(config, {k: v for k, v in state.items() if k != name}, "here")
+        speech(config, {k: v for k, v in state.items() if k != name}, tmp_path)
     with pytest.raises(SourceError, match="expected finite values"):
-        read_speech(config, state | {name: state[name] * torch.inf}, "here")
+        speech(config, state | {name: state[name] * torch.inf}, tmp_path)
     with pytest.raises(SourceError, match=r"normalize.std, got mean; global_mvn has both"):
-        read_speech(config, {k: v for k, v in state.items() if k != "normalize.std"}, "here")
+        speech(config, {k: v for k, v in state.items() if k != "normalize.std"}, tmp_path)
 
 
 def test_the_contract_says_how_to_stream(digits_bundle):
     graphs = load(digits_bundle)
     frontend, encoder = (graphs[name].contract for name in ("frontend", "encoder"))
-    assert isinstance(frontend.module, FrontendModule)
-    assert (frontend.module.fs, frontend.module.decoding_window) == (8000, 5120)
-    assert isinstance(encoder.module, EncoderModule)
+    settings = settings_of(frontend, FrontendSettings)
+    assert (settings.fs, settings.decoding_window) == (8000, 5120)
     assert encoder.inputs[0].shape == (1, 92, 40)
-    assert encoder.module.encoder_frames(92) == encoder.outputs[0].shape[1]
-    assert {state.update for state in encoder.state} == {"count", "extend"}
+    assert encoder.outputs[0].rows.count(92) == encoder.outputs[0].shape[1]
+    assert {rule.update for rule in encoder.state} == {"count", "append"}
 
 
 def test_chunks_of_another_length(changed, tmp_path):
-    export_bundle(changed(), tmp_path / "b", backends_wanted=["onnx"], chunk_ms=320, left_context=7)
+    export_bundle(
+        changed(), tmp_path / "b", ExportOptions(backends=["onnx"], chunk_ms=320, left_context=7)
+    )
     encoder = load(tmp_path / "b")["encoder"].contract
-    assert encoder.module.left_context == 7
+    assert settings_of(encoder, EncoderSettings).left_context == 7
     assert encoder.inputs[3].shape == (1, 7, 96)
 
 
@@ -113,42 +125,42 @@ def test_chunks_of_another_length(changed, tmp_path):
 )
 def test_chunks_that_cannot_be(digits, tmp_path, options, message):
     with pytest.raises(OptionError, match=message):
-        export_bundle(digits, tmp_path / "b", backends_wanted=["onnx"], **options)
+        export_bundle(digits, tmp_path / "b", ExportOptions(backends=["onnx"], **options))
     assert not (tmp_path / "b").exists()
 
 
 class TestOffline:
     def test_utterances_of_any_length_equal_eager(self, digits, tmp_path, parts):
-        export_bundle(digits, tmp_path / "b", backends_wanted=["onnx"], offline=True)
+        export_bundle(digits, tmp_path / "b", ExportOptions(backends=["onnx"], offline=True))
         graphs = load(tmp_path / "b")
         assert graphs.keys() == {"offline_frontend", "offline_encoder", "bias", "decoder", "joint"}
-        speech = read_speech(*parts, "here")
+        frontend, encoder = (graph.whole for graph in speech(*parts, tmp_path))
         for length in (1500, 8001, 20_000):
             samples = torch.randn(1, length) / 10
             (features,) = graphs["offline_frontend"](samples=samples.numpy()).values()
             (encoder_out,) = graphs["offline_encoder"](features=features).values()
             with torch.no_grad():
-                expected = speech.normalize(speech.frontend(samples))
-                frames, _ = speech.encoder(expected, torch.tensor([expected.shape[1]]))
+                expected = frontend(samples)
+                frames = encoder(expected)
             assert abs(features - expected.numpy()).max() < 1e-4
             assert abs(encoder_out - frames.numpy()).max() < 1e-4
 
     def test_a_model_that_cannot_stream_is_told_of_it(self, changed, tmp_path):
         folder = changed(normalize="utterance_mvn", normalize_conf={})
         with pytest.raises(OptionError, match=r"needs the whole utterance\..*--offline"):
-            export_bundle(folder, tmp_path / "b", backends_wanted=["onnx"])
-        export_bundle(folder, tmp_path / "b", backends_wanted=["onnx"], offline=True)
+            export_bundle(folder, tmp_path / "b", ExportOptions(backends=["onnx"]))
+        export_bundle(folder, tmp_path / "b", ExportOptions(backends=["onnx"], offline=True))
         assert "offline_frontend" in load(Bundle(tmp_path / "b"))
 
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"backends_wanted": ["executorch"]}, "--offline: none of executorch can"),
-            ({"backends_wanted": ["onnx"]}, "has no encoder"),
+            ({"backends": ["executorch"]}, "--offline: none of executorch can"),
+            ({"backends": ["onnx"]}, "has no encoder"),
         ],
     )
     def test_what_cannot_be(self, digits, changed, tmp_path, options, message):
-        bare = options["backends_wanted"] == ["onnx"]
+        bare = options["backends"] == ["onnx"]
         source = changed(encoder_conf=None) if bare else digits
         with pytest.raises(OptionError, match=message):
-            export_bundle(source, tmp_path / "b", offline=True, **options)
+            export_bundle(source, tmp_path / "b", ExportOptions(offline=True, **options))

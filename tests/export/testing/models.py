@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.bundle.contract import State
+from deploy_bias.bundle.contract import Append
 from tests.espnet.models import perturb
 
 ACTIVATIONS = [nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.LeakyReLU, nn.Hardswish]
@@ -172,7 +172,7 @@ def _memory(pick, sizes, size, batch):
 def _attention(pick, sizes, size, batch):
     vocab = sizes(5, 20)
     inputs = (torch.randint(vocab, (batch,)), torch.zeros(batch, sizes(2, 6), size))
-    rule = State(input="window", update="append", output="output_1")
+    rule = Append(input="window", output="output_1")
     options = {"state": {"window": rule}, "ranges": {"label": (0, vocab - 1)}}
     return Attention(vocab, size), inputs, options
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.bundle.contract import State
+from deploy_bias.bundle.contract import Append
 from deploy_bias.export.testing.module_graph import ModuleGraph
 from deploy_bias.testing import ParityError, assert_export_parity
 
@@ -155,7 +155,7 @@ def arguments(kind):
     if issubclass(kind, Biased):
         return (torch.randn(1, SIZE, SIZE),), {}
     example = (torch.randn(2, SIZE), torch.zeros(2, 2, SIZE), torch.zeros(2, ROWS, SIZE))
-    window = State(input="window", update="append", output="new_key")
+    window = Append(input="window", output="new_key")
     return example, {"state": {"averages": "next_averages", "window": window}}
 
 

@@ -9,7 +9,7 @@ from espnet2.asr_transducer.decoder.mega_decoder import MEGADecoder
 from espnet2.asr_transducer.joint_network import JointNetwork
 
 from deploy_bias.errors import ContractError, OptionError
-from deploy_bias.export import export_bundle
+from deploy_bias.export import ExportOptions, export_bundle
 from deploy_bias.runtime import Decoder, Joint, load, open_search
 
 BACKENDS = ("onnx", "executorch", "torchscript")
@@ -120,7 +120,7 @@ def test_real_speech(digits, digits_bundle, name):
 @pytest.mark.parametrize("batch", [1, 4])
 def test_a_random_model_with_chunks(experiment, tmp_path, batch):
     folder, _ = experiment(chunk_size=5, max_positions=20, rel_pos_bias_type="rotary")
-    export_bundle(folder, tmp_path / "bundle", backends_wanted=["onnx"], batch=batch)
+    export_bundle(folder, tmp_path / "bundle", ExportOptions(backends=["onnx"], batch=batch))
     graphs = load(tmp_path / "bundle")
     found = frames(30, 12, scale=1.0)
     for name, options in (("default", {"beam_size": 2}), ("maes", {"beam_size": 4})):
@@ -196,7 +196,7 @@ class TestWhatIsRefused:
 
     def test_frames_that_overflow(self, experiment, tmp_path):
         folder, _ = experiment()
-        export_bundle(folder, tmp_path / "bundle", backends_wanted=["onnx"])
+        export_bundle(folder, tmp_path / "bundle", ExportOptions(backends=["onnx"]))
         graphs = load(tmp_path / "bundle")
         parts = Decoder(graphs["decoder"]), Joint(graphs["joint"])
         huge = np.full((2, 12), 3e38, np.float32)
@@ -242,7 +242,7 @@ class TestWhatIsRefused:
 
     def test_two_models(self, digits_bundle, experiment, tmp_path):
         folder, _ = experiment()
-        export_bundle(folder, tmp_path / "bundle", backends_wanted=["onnx"])
+        export_bundle(folder, tmp_path / "bundle", ExportOptions(backends=["onnx"]))
         other = load(tmp_path / "bundle")
         with pytest.raises(ContractError, match="take both from one bundle"):
             open_search("greedy", Decoder(other["decoder"]), Joint(load(digits_bundle)["joint"]))

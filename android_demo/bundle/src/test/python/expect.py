@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 from deploy_bias.bundle import Bundle
 from deploy_bias.cli.android import write_assets
 from deploy_bias.errors import DeployBiasError
-from deploy_bias.export import export_bundle
+from deploy_bias.export import ExportOptions, export_bundle
 from deploy_bias.runtime import Decoder, Recognizer, load
 
 DIGITS = Path(str(files("deploy_bias"))) / "data/digits"
@@ -32,7 +32,7 @@ STEPS = 400
 def main(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    export_bundle(DIGITS, folder / "bundle", backends_wanted=["onnx", "executorch"])
+    export_bundle(DIGITS, folder / "bundle", ExportOptions(backends=["onnx", "executorch"]))
     shutil.copytree(DIGITS / "wavs", folder / "recordings")
     recognizer = Recognizer(folder / "bundle", "onnx")
     heard = {}
