@@ -143,10 +143,14 @@ class StateSpace:
 
     def read(self, inputs: Named) -> State:
         """Return the state of a whole batch whose inputs these are."""
-        windows = self._new_windows()
-        if windows is not None:
-            for rule, view in zip(self._appended, windows.views(), strict=True):
-                view[:] = inputs[rule.input]
+        given = [inputs[rule.input] for rule in self._appended]
+        windows = None
+        if given:
+            # Of their own shapes: a dimension may be dynamic.
+            shapes = [array.shape for array in given]
+            windows = Windows(shapes, self._window_dtypes, [])
+            for array, view in zip(given, windows.views(), strict=True):
+                view[:] = array
         counts = tuple(int(inputs[rule.input].reshape(-1)[0]) for rule in self._counts)
         return State(self, counts, tuple(inputs[rule.input] for rule in self._replaced), windows)
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.bundle.contract import DynamicSize, State, TensorSpec
+from deploy_bias.bundle.contract import Append, DynamicSize, Replace, TensorSpec
 from deploy_bias.errors import OptionError
 from deploy_bias.export.graph import Step
 from deploy_bias.export.rollout import run_case
@@ -29,7 +29,7 @@ class DynamicGraph(ModuleGraph):
         example_inputs: Inputs,
         *,
         dynamic_shapes: Any,
-        state: Mapping[str, str | State],
+        state: Mapping[str, str | Replace | Append],
         cases: Mapping[str, Inputs | Sequence[Inputs]],
         steps: int | None,
         reference: Callable[..., Any] | None,
@@ -113,7 +113,8 @@ class DynamicGraph(ModuleGraph):
             if number == 0 or step.state == "reset":
                 for rule in self.contract.state:
                     like = self.example[rule.input]
-                    first = torch.full(shapes[rule.input], rule.initial, dtype=like.dtype)
+                    value = rule.initial if isinstance(rule, Replace) else 0
+                    first = torch.full(shapes[rule.input], value, dtype=like.dtype)
                     inputs.setdefault(rule.input, first)
             found.append(Step(inputs, step.state))
         return found
