@@ -78,6 +78,9 @@ class Value:
     inputs: tuple[str, ...]
 
 
+Values = tuple[list[Value], list[str]]
+
+
 @dataclass(frozen=True)
 class File:
     """What a reader opened.
@@ -89,15 +92,17 @@ class File:
         in_order: whether its inputs and outputs stand in the module's order, whatever they are
             called. If not, other names than the module's are certain only where no two inputs (or
             outputs) are alike.
-        values: returns every value of a run, in the order in which they are computed; None of a
-            file that cannot be looked into.
+        values: returns every value of a run, in the order in which they are computed, and the
+            names of the outputs; None of a file that cannot be looked into.
+        backend: what our own export of the module is looked into for, where the file cannot be.
     """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...] | None
     run: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
     in_order: bool
-    values: Callable[[Sequence[np.ndarray]], list[Value]] | None = None
+    values: Callable[[Sequence[np.ndarray]], Values] | None = None
+    backend: str | None = None
 
 
 class Reader(Protocol):

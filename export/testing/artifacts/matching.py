@@ -81,12 +81,10 @@ class FileSession:
     def wrong_operator(self, found: "Attribution", output: str) -> WrongOperator | None:
         """Return the first wrong operator of an output, if the file can be looked into."""
         if self._file.values is None:
-            return None
+            return None if self._file.backend is None else found.on(self._file.backend)
         arrays = [tensor.numpy() for tensor in found.operators.inputs]
-        values = self._file.values(self._fed(arrays))
-        ports = self._file.outputs
-        assert ports is not None
-        return found.in_file(values, ports[self._outputs[self._names.index(output)]].name)
+        values, outputs = self._file.values(self._fed(arrays))
+        return found.in_file(values, outputs[self._outputs[self._names.index(output)]])
 
     def _run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         return self._file.run(self._fed(inputs))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from deploy_bias.errors import OptionError
-from deploy_bias.export.testing.artifacts import Artifact, File, Port, Value
+from deploy_bias.export.testing.artifacts import Artifact, File, Port, Value, Values
 from deploy_bias.export.testing.module_graph import ModuleGraph
 
 PACKAGE = "onnxruntime"
@@ -46,8 +46,9 @@ def open_file(artifact: Artifact, graph: ModuleGraph) -> File:
     # torch's exporters keep the order of the module's arguments and results.
     in_order = session.get_modelmeta().producer_name == "pytorch"
 
-    def values(arrays: Sequence[np.ndarray]) -> list[Value]:
-        return _values(artifact, dict(zip(names, arrays, strict=True)))
+    def values(arrays: Sequence[np.ndarray]) -> Values:
+        found = _values(artifact, dict(zip(names, arrays, strict=True)))
+        return found, [port.name for port in outputs]
 
     return File(inputs, outputs, run, in_order, values)
 

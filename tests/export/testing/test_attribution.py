@@ -141,6 +141,49 @@ class TestFiles:
         assert np.isclose(got, exact / (1 + abs(exact)), rtol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def biased(tmp_path_factory):
+    """A file of each kind, of the module with a bias doubled."""
+    folder, module = tmp_path_factory.mktemp("biased"), step()
+    with torch.no_grad():
+        module.out.bias.mul_(2)
+    files.write_pt(module, folder / "step.pt")
+    files.write_pt2(module, folder / "step.pt2")
+    files.write_xml(files.write_onnx(module, folder / "step.onnx"), folder / "step.xml")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "within"),
+    [
+        ("step.pt", "aten::linear of the file"),
+        ("step.pt2", "aten.linear.default of the file"),
+        ("step.onnx", "Gemm node_linear_2 of the file"),
+        ("step.xml", "MatMul of the file"),
+    ],
+)
+def test_what_can_be_looked_into(biased, name, within):
+    artifact = Artifact(biased / name, outputs=NAMES if name.endswith("xml") else {})
+    options = {"state": STATE, "steps": 2, "artifacts": [artifact]}
+    found = wrong(step(), *EXAMPLE, output="output_0", **options)
+    assert (found.operator, found.module, found.within) == (
+        "aten.linear.default",
+        "out (Linear)",
+        within,
+    )
+
+
+def test_a_program_of_executorch_by_our_own_export(tmp_path):
+    torch.manual_seed(0)
+    from executorch.exir import to_edge_transform_and_lower
+
+    x = torch.arange(-8, 8).reshape(2, 8)
+    program = to_edge_transform_and_lower(torch.export.export(Remainder(), (x,)))
+    (tmp_path / "remainder.pte").write_bytes(program.to_executorch().buffer)
+    found = wrong(Remainder(), x, artifacts=[tmp_path / "remainder.pte"])
+    assert found.operator == "aten.remainder.Scalar"
+
+
 def test_a_function_has_no_operators():
     def zeros(x, hidden):
         return np.zeros((3, 4), np.float32), np.zeros((3, 4), np.float32)
