@@ -4,7 +4,7 @@ BIN := .venv/bin
 # tests, lint and types in the venv that this file makes; pip takes a CPU wheel of torch if
 # its settings (find-links, index) offer one, because 2.13.0+cpu satisfies the pin.
 
-.PHONY: setup demo test lint bench node parity-arm64 android clean
+.PHONY: setup demo test lint bench node parity-arm64 matrix android clean
 setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
@@ -39,6 +39,10 @@ parity-arm64: setup
 		--backend onnx,executorch --precision fp32,int8,int4
 	$(BIN)/python -m tests.arm64 .arm64/digits .arm64
 
+# The wheel beside the versions that users have: four environments of several GB, one at a time.
+matrix:
+	$(PYTHON) -m tests.matrix $(SETS)
+
 bench: setup
 	$(BIN)/python -m benchmarks --output benchmarks/results
 
@@ -48,4 +52,4 @@ android: setup
 	mvn --batch-mode --no-transfer-progress --file android_demo verify
 
 clean:
-	rm -rf .venv .arm64 demo $(NODE)/node_modules android_demo/target android_demo/*/target
+	rm -rf .venv .arm64 .matrix demo $(NODE)/node_modules android_demo/target android_demo/*/target
