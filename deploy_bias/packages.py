@@ -50,7 +50,8 @@ def load(module: str, name: str) -> Any:
     except ImportError as error:
         if (package := missing(error)) is None:
             raise
-        raise BackendError(message(package, f"{module}.{name}", error)) from error
+        door = ".".join(module.split(".")[:2])
+        raise BackendError(message(package, door, error)) from error
 
 
 def missing(error: ImportError) -> str | None:

@@ -1,7 +1,6 @@
 """TorchScript by torch.jit.trace, one file a graph."""
 
 import io
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -13,6 +12,7 @@ from deploy_bias.export.backends import Exported, LabelOf, Run, file_name
 from deploy_bias.export.backends.torchscript_archive import canonical
 from deploy_bias.export.graph import ExportGraph
 from deploy_bias.model.bias.toeplitz import toeplitz
+from deploy_bias.runtime.backends.torchscript import deprecation_is_known
 
 VERSIONS = ("torch",)
 DYNAMIC = False
@@ -32,9 +32,7 @@ def stages(graph: ExportGraph) -> Iterator[tuple[str, Run]]:
 
 def _export_one(graph: ExportGraph, precision: Precision, label: LabelOf) -> Exported:
     contract = graph.contract
-    with warnings.catch_warnings():
-        # torch deprecates TorchScript in favour of torch.export; both are offered here.
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with deprecation_is_known():
         # Static shapes, no control flow: a trace is the whole graph.
         # Twice, as `canonical` wants it: half a second at ESPnet's recipe size.
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""parity.json, with what grew."""
+"""What parity.json holds, the errors of each step, and what grew."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from deploy_bias.export.reports.baseline import Growth
 
 
 def render(title: str, report: Report, growths: Sequence[Growth]) -> str:
-    """Return what parity.json holds, and `growths`."""
+    """Return all that a report tells, and `growths`."""
     content = {
         "title": title,
         **report.to_dict(),

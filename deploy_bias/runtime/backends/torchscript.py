@@ -1,7 +1,9 @@
 """TorchScript."""
 
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -16,7 +18,8 @@ class _TorchScriptSession:
         import torch
 
         extra = {"deploy_bias": ""}
-        self._module = torch.jit.load(io.BytesIO(data), map_location="cpu", _extra_files=extra)
+        with deprecation_is_known():
+            self._module = torch.jit.load(io.BytesIO(data), map_location="cpu", _extra_files=extra)
         found: str | bytes = extra["deploy_bias"]
         self.label: str | None = (found.decode() if isinstance(found, bytes) else found) or None
 
@@ -34,3 +37,15 @@ class _TorchScriptSession:
 def open_session(data: bytes) -> _TorchScriptSession:
     """Load a TorchScript archive."""
     return _TorchScriptSession(data)
+
+
+@contextmanager
+def deprecation_is_known() -> Iterator[None]:
+    """Leave out that torch deprecates TorchScript: it is no news to who asks for it.
+
+    Once a call, a FutureWarning since torch 2.15; pytest's `-W error` would make it a failure.
+    """
+    with warnings.catch_warnings():
+        for category in (DeprecationWarning, FutureWarning):
+            warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is ", category)
+        yield

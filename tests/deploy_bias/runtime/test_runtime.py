@@ -138,6 +138,11 @@ def test_a_torch_that_executorch_does_not_run_with(monkeypatch):
         backends.require("executorch")
 
 
+@pytest.mark.filterwarnings("error")
+def test_torchscript_is_asked_for_so_its_deprecation_is_no_warning(digits_bundle):
+    load(digits_bundle, "torchscript")
+
+
 def test_the_oldest_versions_are_those_of_the_extras():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
