@@ -176,9 +176,10 @@ def _operator(backend: str, wrong: WrongOperator) -> list[str]:
 
 
 def _element(backend: str, output: str, worst: Mapping[str, object]) -> list[str]:
+    width = max(12, len(backend) + 2)
     return [
         f"  step {worst['step']}, {output}{worst['index']}",
-        f"    {backend:<12}{worst['got']}",
-        f"    {'eager':<12}{worst['eager']}",
-        f"    {'float64':<12}{worst['float64']}",
+        f"    {backend:<{width}}{worst['got']}",
+        f"    {'eager':<{width}}{worst['eager']}",
+        f"    {'float64':<{width}}{worst['float64']}",
     ]
