@@ -34,7 +34,7 @@ def build_bias_modules(state: Mapping[str, Tensor], where: str) -> dict[str, Bia
         _check_pair(state, prefix, leaf, where)
         if leaf == "relative_position_bias" or rotary:
             module = _empty_bias(tensor, rotary, f"{where}: {name}")
-            modules[prefix] = fill(module, prefix, state, f"a {leaf}", where)
+            modules[prefix] = fill(module, prefix, state, "a bias", where)
     if not modules:
         raise SourceError(
             f"{where}: holds no relative position bias; expected parameters that end in "

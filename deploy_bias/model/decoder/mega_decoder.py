@@ -77,6 +77,9 @@ class MEGADecoder(nn.Module):
         embed_pad: int = 0,
     ) -> None:
         super().__init__()
+        for name, value in (("chunk_size", chunk_size), ("max_positions", max_positions)):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an int, got {value!r}.")
         if num_blocks < 1:
             raise ValueError(f"num_blocks must be at least 1, got {num_blocks}.")
         self.vocab_size = vocab_size

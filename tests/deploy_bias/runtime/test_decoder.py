@@ -60,7 +60,7 @@ def test_hypotheses_fork_and_never_meet(experiment, tmp_path, options, start, ba
     )
     decoder = Decoder(load(tmp_path / "bundle")["decoder"])
     random = np.random.default_rng(1)
-    context = None if options else decoder.module.context
+    context = None if options else decoder.graph.contract.inputs[-1].shape[1]
     with decoder.stream() as stream:
         alive = [((), stream.start())]
         for _ in range(40):

@@ -6,12 +6,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from deploy_bias.errors import ContractError
 from deploy_bias.runtime import Encoder, load
-from deploy_bias.runtime.encoder import _Window
 from deploy_bias.runtime.features import FeatureChunk
 from tests.espnet.speech import NAMES, encoder_chunks, samples_of
 
@@ -92,20 +89,6 @@ def test_memory_does_not_grow(digits_bundle):
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert grown < 30_000
-
-
-@given(st.integers(1, 9), st.lists(st.integers(0, 12)))
-def test_a_window_holds_the_last_rows_in_one_piece(rows, counts):
-    window = _Window(rows, 3)
-    series = np.zeros((rows, 3), np.float32)
-    for number, count in enumerate(counts, 1):
-        new = np.full((count, 3), number, np.float32)
-        window.extend(new)
-        series = np.concatenate([series, new])[-rows:]
-        view = window.view()
-        assert view.flags.c_contiguous
-        assert view.base is window._buffer
-        assert np.array_equal(view[0], series)
 
 
 class TestWhatIsRefused:

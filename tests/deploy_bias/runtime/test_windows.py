@@ -78,4 +78,5 @@ def test_any_number_of_rows_at_once(count):
     for first in range(1, 8):
         numbers = [float(first * 100 + number) for number in range(count)]
         windows, expected = windows.append(rows(numbers)), [*expected, *numbers]
+        assert all(view.flags.c_contiguous for view in windows.views())
         assert content(windows) == [expected[-5:], [-x for x in expected[-3:]]]

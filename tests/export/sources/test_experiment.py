@@ -25,7 +25,10 @@ def edit(folder, change):
         (lambda c: c["decoder_conf"].update(activation_type="gelu"), r"decoder_conf: .*gelu"),
         (lambda c: c["decoder_conf"].update(normalization_type="batch"), r"decoder_conf: .*batch"),
         (lambda c: c["decoder_conf"].update(surprise=1), "'surprise' is unknown, supp"),
-        (lambda c: c["decoder_conf"].update(rel_pos_bias_type="alibi"), "supported: simple, rot"),
+        (
+            lambda c: c["decoder_conf"].update(rel_pos_bias_type="alibi"),
+            "rel_pos_bias_type must be 'simple' or 'rotary'",
+        ),
         (lambda c: c["decoder_conf"].update(qk_size=6), r"not fit decoder_conf: .*has shape \(2, "),
         (lambda c: c["decoder_conf"].update(num_blocks=3), "the weights do not fit decoder_conf"),
         (lambda c: c.update(joint_network_conf={}), "the weights do not fit joint_network_conf"),
