@@ -33,6 +33,8 @@ UNDELEGATED = {
 }
 """What runs the operators that are in no delegate."""
 
+FUSED = "right where every value is asked for, so the runtime's optimisation of the file is wrong"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -109,6 +111,8 @@ class Attribution:
             values: of the file, in order, on the inputs that went wrong.
             output: the file's name of the output.
         """
+        if not self.candidates:
+            return None  # an input or a constant, as it is
         proof = Proof(self.operators.cut([one.name for one in self.candidates]))
         truths = list(proof.cases["example"].truths.values())
         equal = {
@@ -117,6 +121,8 @@ class Attribution:
             for value in values
             if _equal(value.array, truth)
         }
+        if (self.candidates[-1].name, output) in equal:
+            return WrongOperator("not found", FUSED, "", "", {}, 0.0)
         wrong = _first_wrong(
             [(one.name, [f.name for f in self.operators.fed(one.name)]) for one in self.candidates],
             self.candidates[-1].name,

@@ -80,7 +80,7 @@ def _read(proof: Proof, artifact: Artifact, attribute: bool) -> GraphResult:
         return Graph(proof.contract, sessions[0])
 
     def judge(loaded: Graph) -> tuple[CaseResult, ...]:
-        cases = check(proof, loaded, lambda: iter(()), "the file", attribute)
+        cases = check(proof, loaded, sessions[0].stages, "the file", attribute)
         return _attributed(proof, cases, sessions[0].wrong_operator)
 
     names = (artifact.name, artifact.name)

@@ -94,6 +94,7 @@ class File:
             outputs) are alike.
         values: returns every value of a run, in the order in which they are computed, and the
             names of the outputs; None of a file that cannot be looked into.
+        unoptimized: as `run`, the same file with the optimisations of its runtime off.
         backend: what our own export of the module is looked into for, where the file cannot be.
     """
 
@@ -102,6 +103,7 @@ class File:
     run: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
     in_order: bool
     values: Callable[[Sequence[np.ndarray]], Values] | None = None
+    unoptimized: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]] | None = None
     backend: str | None = None
 
 

@@ -1,13 +1,15 @@
 """Which input and output of a file is which of the module's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from deploy_bias.bundle.contract import TensorSpec
 from deploy_bias.errors import OptionError
+from deploy_bias.export.parity.proof import Stage
 from deploy_bias.export.parity.results import WrongOperator
 from deploy_bias.export.testing.artifacts import Artifact, File, Port
 from deploy_bias.export.testing.module_graph import ModuleGraph
@@ -77,6 +79,18 @@ class FileSession:
         """Run the file on inputs in the order of the contract."""
         found = self._run(inputs)
         return [found[index] for index in self._outputs]
+
+    def stages(self) -> Iterator[Stage]:
+        """Yield the file with its runtime's optimisations off, if that is another."""
+        plain = self._file.unoptimized
+        if plain is None:
+            return
+
+        def run(*tensors: Tensor) -> list[Tensor]:
+            found = plain(self._fed([tensor.numpy() for tensor in tensors]))
+            return [torch.from_numpy(found[index]) for index in self._outputs]
+
+        yield "the file unoptimised", run
 
     def wrong_operator(self, found: "Attribution", output: str) -> WrongOperator | None:
         """Return the first wrong operator of an output, if the file can be looked into."""

@@ -1,7 +1,7 @@
 """ONNX, on ONNX Runtime: any opset, with the data that stands in files beside it."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,15 @@ def open_file(artifact: Artifact, graph: ModuleGraph) -> File:
         found: list[np.ndarray] = session.run(None, dict(zip(names, arrays, strict=True)))
         return found
 
+    @cache
+    def plain() -> Any:
+        level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return _session(artifact, Path(str(artifact.source)).read_bytes(), level)
+
+    def unoptimized(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        found: list[np.ndarray] = plain().run(None, dict(zip(names, arrays, strict=True)))
+        return found
+
     # torch's exporters keep the order of the module's arguments and results.
     in_order = session.get_modelmeta().producer_name == "pytorch"
 
@@ -50,7 +59,7 @@ def open_file(artifact: Artifact, graph: ModuleGraph) -> File:
         found = _values(artifact, dict(zip(names, arrays, strict=True)))
         return found, [port.name for port in outputs]
 
-    return File(inputs, outputs, run, in_order, values)
+    return File(inputs, outputs, run, in_order, values, unoptimized)
 
 
 def _values(artifact: Artifact, fed: Mapping[str, np.ndarray]) -> list[Value]:
@@ -58,19 +67,15 @@ def _values(artifact: Artifact, fed: Mapping[str, np.ndarray]) -> list[Value]:
     import onnx
     import onnxruntime
 
-    path = Path(str(artifact.source))
-    model = onnx.load(path, load_external_data=False)
+    model = onnx.load(str(artifact.source), load_external_data=False)
     nodes = list(model.graph.node)
     asked = {value.name for value in model.graph.output}
     names = [name for node in nodes for name in node.output if name]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in asked)
-    with tempfile.NamedTemporaryFile(suffix=".onnx", dir=path.parent) as file:
-        # Beside the model, for what it names lies there.
-        file.write(model.SerializeToString())
-        file.flush()
-        options = artifact.session_options or onnxruntime.SessionOptions()
-        providers = list(artifact.providers or PROVIDERS)
-        session = onnxruntime.InferenceSession(file.name, options, providers=providers)
+    level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    if artifact.session_options is not None:
+        level = artifact.session_options.graph_optimization_level
+    session = _session(artifact, model.SerializeToString(), level)
     found = dict(zip(names, session.run(names, fed), strict=True))
     return [
         Value(name, f"{node.op_type} {node.name}".strip(), found[name], tuple(node.input))
@@ -78,6 +83,19 @@ def _values(artifact: Artifact, fed: Mapping[str, np.ndarray]) -> list[Value]:
         for name in node.output
         if isinstance(found.get(name), np.ndarray)
     ]
+
+
+def _session(artifact: Artifact, content: bytes, level: Any) -> Any:
+    """Open a model in the place of a file. The options are new: those that were given may write."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = level
+    # What the file names lies beside it.
+    beside = str(Path(str(artifact.source)).resolve().parent)
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", beside)
+    providers = list(artifact.providers or PROVIDERS)
+    return onnxruntime.InferenceSession(content, options, providers=providers)
 
 
 def _ports(nodes: Sequence[Any]) -> tuple[Port, ...]:

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -182,6 +183,25 @@ def test_a_program_of_executorch_by_our_own_export(tmp_path):
     (tmp_path / "remainder.pte").write_bytes(program.to_executorch().buffer)
     found = wrong(Remainder(), x, artifacts=[tmp_path / "remainder.pte"])
     assert found.operator == "aten.remainder.Scalar"
+
+
+def test_what_is_right_where_every_value_is_asked_for(monkeypatch, tmp_path):
+    from deploy_bias.export.testing.artifacts import onnx as reader
+
+    path = files.write_onnx(step(), tmp_path / "step.onnx")
+    opened = reader.open_file
+
+    def fused(artifact, graph):
+        """As a fusion of the runtime that computes something else."""
+        file = opened(artifact, graph)
+        return replace(file, run=lambda arrays: [x * np.float32(1.1) for x in file.run(arrays)])
+
+    monkeypatch.setattr(reader, "open_file", fused)
+    with pytest.raises(
+        ParityError, match=r"first wrong in the file .* the file unoptimised"
+    ) as error:
+        assert_export_parity(step(), EXAMPLE, artifacts=[path], state=STATE, steps=2)
+    assert "not found, right where every value is asked for" in str(error.value)
 
 
 def test_a_function_has_no_operators():
