@@ -79,3 +79,12 @@ class ExportGraph(ABC):
         None, if no case is so near to a singularity that rounding alone changes what comes out.
         """
         return []
+
+    @property
+    def deciding(self) -> tuple[str, ...]:
+        """The cases of which each must decide something of each output; if none, any one must."""
+        return ()
+
+    def more_nearby(self) -> list[Call]:
+        """Return more draws of the same, for what a few do not explain; none, if there are none."""
+        return []

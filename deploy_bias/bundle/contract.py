@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from deploy_bias.errors import BundleError
 
-DType = Literal["float32", "int64", "int32", "bool"]
+DType = Literal["float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"]
 Precision = Literal["fp32", "int8", "int4"]
 """Of the linear layers' weights; inputs, outputs and state are float32 in each.
 

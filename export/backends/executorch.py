@@ -142,8 +142,11 @@ def _operators(program: torch.export.ExportedProgram) -> Operators:
     undelegated: Counter[str] = Counter()
     for node in program.graph.nodes:
         if node.op == "get_attr" and hasattr(program.graph_module, node.target):
-            lowered = getattr(program.graph_module, node.target)
-            delegated.update(_names(lowered.original_module.graph))
+            inner = getattr(program.graph_module, node.target)
+            if isinstance(inner, torch.fx.GraphModule):  # a branch of torch.cond
+                undelegated.update(_names(inner.graph))
+            elif hasattr(inner, "original_module"):
+                delegated.update(_names(inner.original_module.graph))
         elif node.op == "call_function":
             undelegated.update(_names_of(node))
     return Operators(

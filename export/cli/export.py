@@ -32,9 +32,7 @@ def run(
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Comma-separated: torchscript, onnx, executorch. [default: all that run here]"
-        ),
+        typer.Option(help="Comma-separated: torchscript, onnx, executorch. [default: all]"),
     ] = None,
     precision: Annotated[
         list[str] | None,
@@ -100,7 +98,7 @@ def run(
     total = size(sum(file.bytes for file in manifest.files))
     origin = manifest.source.get("checkpoint", "a module")
     out.print(f"[green]✓[/] {output}, from {origin}: {total}")
-    for line in [*options.plan()[1], *proven(report)]:
+    for line in proven(report):
         out.print(f"  {line}")
     out.print(f"next: deploy-bias inspect {output}, deploy-bias verify {output}", soft_wrap=True)
 

@@ -1,57 +1,35 @@
 """What float32 may do to a computation, shown in float64: Monte Carlo arithmetic.
 
 The result of every operator is moved at random by up to a unit in the last place of float32, as
-another kernel of the same operator may move it (Parker, Monte Carlo Arithmetic, 1997). So where
-a sum cancels, a step is repeated or a division comes near to zero, it is seen how far apart two
-sound implementations may be.
+another kernel of the same operator may move it (Parker, Monte Carlo Arithmetic, 1997), and no more
+than a good one needs: see `deploy_bias.export.numerics.operators`. So where a sum cancels, a step
+is repeated or a division comes near to zero, it is seen how far apart two sound implementations may
+be.
 
 Matrix products and convolutions are moved by what their terms round to one by one, which is more
 than a unit of a sum that cancels. Sums and means are added up in float32, one number after the
-other, see `deploy_bias.export.numerics.summation`. exp, tanh and their like are moved by more, for
-runtimes approximate them: of XNNPACK (ExecuTorch 1.4) exp was measured to be off by 8.8 units,
-tanh by 4.2 and sigmoid by 3.6, of ONNX Runtime 1.29 tanh by 5.4. Normalisations are moved by more
-too: ExecuTorch's and older ONNX Runtimes' kernels take the variance for E[x^2] - E[x]^2, which
-cancels where a row is far from zero and narrow: of rows of 100 ± 1 ExecuTorch gives a layer norm
-to 2 digits.
+other, see `deploy_bias.export.numerics.summation`. Of equal numbers, which a sort puts in any
+order, another is named in each draw.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from deploy_bias.export.graph import Call, Tensors
-from deploy_bias.export.numerics.summation import UNIT, Summation
+from deploy_bias.export.numerics import operators
+from deploy_bias.export.numerics.norms import Norms
+from deploy_bias.export.numerics.summation import UNIT, Summation, is_whole
 
-_ATEN = torch.ops.aten
-PRODUCTS = {
-    op.default: operands
-    for op, operands in (
-        (_ATEN.mm, 2),
-        (_ATEN.bmm, 2),
-        (_ATEN.addmm, 3),
-        (_ATEN.baddbmm, 3),
-        (_ATEN.convolution, 3),
-    )
-}
-"""The sums of products, and how many of their first arguments are multiplied or added."""
-NORMS = {
-    _ATEN.native_layer_norm.default,
-    _ATEN.native_group_norm.default,
-    _ATEN.native_batch_norm.default,
-}
-APPROXIMATED = {
-    getattr(_ATEN, name).default
-    for name in (
-        *("exp", "log", "logsumexp", "tanh", "sigmoid", "silu", "gelu", "erf", "softplus", "mish"),
-    )
-} | {_ATEN._softmax.default, _ATEN._log_softmax.default}
-APPROXIMATION = 8
-"""Units that these are moved by."""
 DRAWS = 3
 LEAST = torch.finfo(torch.float32).tiny
+EXPONENTS = (2, 0.5, 1, -1, 0)
+"""Powers that are IEEE's operations."""
 
 
 class Rounding(TorchDispatchMode):
@@ -67,6 +45,16 @@ class Rounding(TorchDispatchMode):
         self.generator = generator
         self.flush = flush
         self.summation = Summation(self._between, flush)
+        self.norms = Norms(self._between)
+        self.of(torch.float32)
+
+    def of(self, dtype: torch.dtype) -> "Rounding":
+        """Round as another dtype does from now on."""
+        self.dtype = dtype
+        self.unit = torch.finfo(dtype).eps
+        # Kernels of half precision add in float32.
+        self.summation.unit = self.norms.unit = min(self.unit, UNIT)
+        return self
 
     def __enter__(self) -> "Rounding":
         # Attention in one fused operator would hide its parts.
@@ -87,69 +75,126 @@ class Rounding(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run an operator and move what it gives."""
-        if func in self.summation.operators and args[0].dtype == torch.float64:
-            return self.round(self.summation.operators[func](*args, **(kwargs or {})))
-        if func in NORMS:
-            return self._norm(func, args)
-        result = func(*args, **(kwargs or {}))
-        if func in PRODUCTS and result.dtype == torch.float64:
-            squared = [None if arg is None else arg.square() for arg in args[: PRODUCTS[func]]]
-            # The terms round each for itself, as a random walk, and so do the sums up to each:
-            # XNNPACK starts from the bias and adds term after term, every sum rounded. Of 256 terms
-            # and a bias of 6 it was off by 8e-6, 17 times what the result rounds to.
-            spread = func(*squared, *args[PRODUCTS[func] :], **(kwargs or {})).sqrt()
-            unit = UNIT * (1 + _terms(func, args, result) ** 0.5 / 4)
-            return self.round(result + unit * spread * self._between(result.shape))
+        return self.run(func, args, kwargs or {})
+
+    def run(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Run an operator on float64 tensors and move what it gives."""
+        name = operators.name_of(func)
+        if name in operators.UNORDERED:
+            return self._in_any_order(func, args, kwargs)
+        first = args[0] if args and isinstance(args[0], Tensor) else None
+        if first is not None and first.dtype == torch.float64:
+            if func in self.summation.operators:
+                result = self.summation.operators[func](*args, **kwargs)
+                return pytree.tree_map_only(Tensor, self._nearest, result)
+            if name in operators.NORMS:
+                normal, *rest = self.norms.run(name, args)
+                return self.round(normal), *rest
+        result = func(*args, **kwargs)
         if func._schema.is_mutable:
-            if isinstance(result, Tensor):
-                result.copy_(self.round(result))
-            return result
-        if any(value.alias_info is not None for value in func._schema.returns):
-            return result  # a view
-        units = APPROXIMATION if func in APPROXIMATED else 1
-        return torch.utils._pytree.tree_map_only(Tensor, lambda t: self.round(t, units), result)
+            if isinstance(result, Tensor) and _is_moved(result):
+                result.copy_(self._move(func, name, args, kwargs, result))
+        elif all(value.alias_info is None for value in func._schema.returns):  # no view
+            move = partial(self._move, func, name, args, kwargs)
+            is_one = isinstance(result, Tensor)
+            result = move(result) if is_one else pytree.tree_map_only(Tensor, move, result)
+        return result
 
-    def round(self, tensor: Tensor, units: int = 1) -> Tensor:
+    def round(self, tensor: Tensor, units: float = 1) -> Tensor:
         """Return a tensor moved by up to some units in the last place."""
-        if tensor.dtype != torch.float64:
+        return self._by(tensor, units * self.unit * tensor.abs()) if _is_moved(tensor) else tensor
+
+    def _nearest(self, tensor: Tensor) -> Tensor:
+        """Return a tensor moved by up to a unit, but for what the dtype holds."""
+        if not _is_moved(tensor):
             return tensor
-        moved = tensor * (1 + units * UNIT * self._between(tensor.shape))
-        return torch.where(moved.abs() < LEAST, 0.0, moved) if self.flush else moved
+        held = tensor == tensor.to(_narrow(tensor, self.dtype)).to(tensor.dtype)
+        return self._flushed(torch.where(held, tensor, self.round(tensor)))
 
-    def _norm(self, func: Any, args: tuple[Any, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        x, eps = args[0], args[-1]
-        channels: tuple[int, ...] = (-1, *[1] * (x.ndim - 2))
-        if func is _ATEN.native_layer_norm.default:
-            _, shape, weight, bias, _ = args
-            normal, mean, root = self._normalized(x, tuple(range(-len(shape), 0)), eps)
-            channels = tuple(shape)
-        elif func is _ATEN.native_group_norm.default:
-            _, weight, bias, batch, _, _, groups, _ = args
-            normal, mean, root = self._normalized(x.reshape(batch, groups, -1), (-1,), eps)
-            normal, mean, root = normal.reshape(x.shape), mean.squeeze(-1), root.squeeze(-1)
-        else:
-            _, weight, bias, mean, variance, training, _, _ = args
-            if training:
-                dims = (0, *range(2, x.ndim))
-                normal, mean, root = self._normalized(x, dims, eps)
-                mean, root = mean.flatten(), root.flatten()
-            else:
-                root = torch.rsqrt(variance + eps)
-                normal = (x - mean.view(channels)) * root.view(channels)
-        weight, bias = (None if t is None else t.reshape(channels) for t in (weight, bias))
-        return self.round(_affine(normal, weight, bias)), mean, root
+    def _move(
+        self, func: Any, name: str, args: Any, kwargs: Mapping[str, Any], result: Tensor
+    ) -> Tensor:
+        if not _is_moved(result):
+            return result
+        if name in operators.EXACT or kwargs.get("rounding_mode") is not None:
+            return self._flushed(result)
+        if name in operators.IEEE or (name == "pow" and args[-1] in EXPONENTS):
+            return self._nearest(result)
+        if name in operators.PRODUCTS:
+            return self._product(func, name, args, kwargs, result)
+        return self._by(result, self.unit * self._units(func, name, args, kwargs, result))
 
-    def _normalized(
-        self, x: Tensor, dims: tuple[int, ...], eps: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        mean = x.mean(dims, keepdim=True)
-        square = (x * x).mean(dims, keepdim=True)
-        exact = (x - mean).square().mean(dims, keepdim=True)
-        # Summed one after the other, n numbers round as a random walk.
-        unit = UNIT * (x.numel() / mean.numel()) ** 0.5
-        mean = mean * (1 + unit * self._between(mean.shape))
-        root = torch.rsqrt(exact + unit * square * self._between(square.shape) + eps)
-        return (x - mean) * root, mean, root
+    def _units(
+        self, func: Any, name: str, args: Any, kwargs: Mapping[str, Any], result: Tensor
+    ) -> Any:
+        """Return how far a result may be off, in units of 1."""
+        size = result.abs()
+        if name in operators.AVERAGES:
+            terms = max(1.0, args[0].numel() / max(1, result.numel()))
+            # Where between two numbers it looks is as exact as the number of the place.
+            places: float = max(result.shape[2:], default=1) / 2 if "upsample" in name else 0
+            average: Tensor = func(args[0].abs(), *args[1:], **kwargs).abs()
+            return average * (1 + terms**0.5 + places)
+        if name == "_softmax":
+            # The exponent has rounded too: by a unit of how far it is below the largest.
+            return (operators.APPROXIMATION + size.clamp(min=LEAST).log().abs()) * size
+        if torch.Tag.pointwise not in func.tags and name not in operators.ABSOLUTE:
+            finite = torch.where(size.isfinite(), size, 0.0)
+            return finite if not finite.numel() else finite.max() * 2
+        units = operators.APPROXIMATION * size + operators.ABSOLUTE.get(name, 0)
+        below = float(operators.BELOW_ZERO.get(name, 0))
+        return units + torch.where(result < 0, below, 0.0) if below else units
+
+    def _product(
+        self, func: Any, name: str, args: Any, kwargs: Mapping[str, Any], result: Tensor
+    ) -> Tensor:
+        """Move a sum of products.
+
+        The terms round each for itself, as a random walk, and so do the sums up to each: XNNPACK
+        starts from the bias and adds term after term, every sum rounded. Of 256 terms and a bias
+        of 6 it was off by 8e-6, 17 times what the result rounds to.
+        """
+        count = operators.PRODUCTS[name]
+        factors, rest = args[:count], args[count:]
+        sizes = [None if arg is None else arg.abs() for arg in factors]
+        if all(size is None or is_whole(size) for size in sizes) and is_whole(
+            func(*sizes, *rest, **kwargs)
+        ):
+            return result  # whole numbers add up in any order
+        squares = [None if size is None else size.square() for size in sizes]
+        spread = func(*squares, *rest, **kwargs).sqrt()
+        terms = (
+            args[1].numel() // result.shape[1]
+            if name == "convolution"
+            else args[count - 2].shape[-1]
+        )
+        return self._by(result, self.unit * (spread * (1 + terms**0.5 / 4) + result.abs()))
+
+    def _in_any_order(self, func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        given = {
+            argument.name: value
+            for argument, value in zip(func._schema.arguments, args, strict=False)
+        } | dict(kwargs)
+        dim = given.get("dim", -1)
+        x = args[0]
+        dimless = all(argument.name != "dim" for argument in func._schema.arguments)
+        if dimless or given.get("stable") or x.ndim == 0:
+            return func(*args, **kwargs)
+        order = torch.randperm(x.shape[dim], generator=self.generator)
+        values, indices = func(x.index_select(dim, order), *args[1:], **kwargs)
+        return values, order[indices]
+
+    def _by(self, tensor: Tensor, distance: Tensor) -> Tensor:
+        moved = tensor + distance * self._between(tensor.shape)
+        if tensor.is_complex():
+            moved = moved + 1j * distance * self._between(tensor.shape)
+        # Infinity times zero is no number, and what is infinite is not moved.
+        return self._flushed(torch.where(tensor.isfinite(), moved, tensor))
+
+    def _flushed(self, tensor: Tensor) -> Tensor:
+        if not self.flush or tensor.dtype != torch.float64 or self.dtype == torch.float16:
+            return tensor
+        return torch.where(tensor.abs() < LEAST, 0.0, tensor)
 
     def _between(self, shape: Sequence[int]) -> Tensor:
         """Return uniform numbers between -1 and 1."""
@@ -171,13 +216,9 @@ def rounded(call: Call) -> list[Call]:
     return [draw(seed) for seed in range(DRAWS)]
 
 
-def _terms(func: Any, args: tuple[Any, ...], result: Tensor) -> int:
-    """Return how many products each element of the result sums."""
-    if func is _ATEN.convolution.default:
-        return int(args[1].numel() // result.shape[1])
-    return int(args[PRODUCTS[func] - 2].shape[-1])
+def _is_moved(tensor: Tensor) -> bool:
+    return tensor.dtype in (torch.float64, torch.complex128)
 
 
-def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    x = x if weight is None else x * weight
-    return x if bias is None else x + bias
+def _narrow(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
+    return torch.complex64 if tensor.is_complex() else dtype

@@ -28,7 +28,8 @@ class Summation:
     def __init__(self, between: Between, flush: bool) -> None:
         self.between = between
         self.flush = flush
-        self.operators: dict[Any, Callable[..., Tensor]] = {
+        self.unit = UNIT
+        self.operators: dict[Any, Callable[..., Any]] = {
             _ATEN.sum.default: self.sum,
             _ATEN.sum.dim_IntList: self.sum,
             _ATEN.mean.default: self.mean,
@@ -36,6 +37,7 @@ class Summation:
             _ATEN.cumsum.default: self.cumsum,
             _ATEN.var.correction: self.variance,
             _ATEN.std.correction: lambda *args, **kwargs: self.variance(*args, **kwargs).sqrt(),
+            _ATEN.var_mean.correction: self.variance_and_mean,
             _ATEN.linalg_vector_norm.default: self.norm,
         }
 
@@ -44,8 +46,10 @@ class Summation:
         dims = _dims(x, dim)
         kept = [axis for axis in range(x.ndim) if axis not in dims]
         rows = x.permute(*kept, *dims).reshape(*(x.shape[axis] for axis in kept), -1)
-        partial = _running(rows)
-        total = partial[..., -1] + self._walk(partial.square().sum(-1))
+        partial = self._running(rows)
+        total = rows.sum(-1) if not partial.numel() else partial[..., -1]
+        if not is_whole(rows.abs().sum(-1)) or not is_whole(rows):
+            total = total + self._walk(partial.square().sum(-1))
         return (
             total.view([1 if i in dims else n for i, n in enumerate(x.shape)]) if keepdim else total
         )
@@ -56,7 +60,11 @@ class Summation:
 
     def cumsum(self, x: Tensor, dim: int, **_: Any) -> Tensor:
         """Return the sums of all up to each."""
-        partial = _running(x.transpose(dim, -1))
+        if x.ndim == 0:
+            return x.clone()
+        partial = self._running(x.transpose(dim, -1))
+        if is_whole(x) and is_whole(x.abs().sum(dim)):
+            return partial.transpose(dim, -1)
         return (partial + self._walk(partial.square().cumsum(-1))).transpose(dim, -1)
 
     def variance(
@@ -66,6 +74,12 @@ class Summation:
         centred = x - self.mean(x, dim, keepdim=True)
         left = _count(x, dim) - (1 if correction is None else correction)
         return self.sum(self._squares(centred), dim, keepdim) / max(left, 0)
+
+    def variance_and_mean(
+        self, x: Tensor, dim: Any = None, correction: Any = 1, keepdim: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return the variance and the mean over some dimensions, by default all."""
+        return self.variance(x, dim, correction, keepdim), self.mean(x, dim, keepdim)
 
     def norm(
         self, x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any
@@ -82,14 +96,19 @@ class Summation:
         return torch.where(squares < tiny, 0.0, squares) if self.flush else squares
 
     def _walk(self, squares: Tensor) -> Tensor:
-        return UNIT * squares.sqrt() * self.between(squares.shape)
+        return self.unit * squares.sqrt() * self.between(squares.shape)
+
+    def _running(self, rows: Tensor) -> Tensor:
+        """Return the sums along the last axis up to each number, every one rounded."""
+        dtype, own = (np.float32, rows.float()) if self.unit == UNIT else (np.float64, rows)
+        with np.errstate(all="ignore"):
+            sums = np.add.accumulate(own.numpy(), axis=-1, dtype=dtype)
+        return torch.from_numpy(sums).double()
 
 
-def _running(rows: Tensor) -> Tensor:
-    """Return the sums along the last axis up to each number, every one rounded to float32."""
-    with np.errstate(all="ignore"):
-        found = np.add.accumulate(rows.float().numpy(), axis=-1, dtype=np.float32)
-    return torch.from_numpy(found).double()
+def is_whole(x: Tensor) -> bool:
+    """Whether all are whole numbers that float32 holds: they add up without rounding."""
+    return bool(((x == x.round()) & (x.abs() < 1 / UNIT)).all())
 
 
 def _dims(x: Tensor, dim: Any) -> list[int]:

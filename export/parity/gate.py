@@ -25,8 +25,7 @@ from deploy_bias.export.backends import exporter
 from deploy_bias.export.graph import Call
 from deploy_bias.export.graphs import BundleWeights
 from deploy_bias.export.parity.agreement import AgreementProof
-from deploy_bias.export.parity.completeness import check_complete
-from deploy_bias.export.parity.proof import Proof, Stage
+from deploy_bias.export.parity.proof import Proof, Stage, as_specified
 from deploy_bias.export.parity.results import Agreement, CaseResult, GraphResult, Report
 from deploy_bias.export.parity.vectors import stored_cases
 from deploy_bias.export.rollout import Outputs
@@ -62,7 +61,6 @@ def verify(
     """
     with one_thread():
         names = _names(bundle, without)
-        check_complete(bundle)
         results = tuple(_results(bundle, names, progress, attribute))
         return Report(results, bundle.manifest.artifacts, tuple(without))
 
@@ -231,7 +229,13 @@ def _call(loaded: Graph) -> Call:
     """Return a loaded graph that takes and gives tensors."""
 
     def call(inputs: Mapping[str, Tensor]) -> Outputs:
-        arrays = loaded(**{name: tensor.numpy() for name, tensor in inputs.items()})
+        tensors = as_specified(loaded.contract, inputs)
+        arrays = loaded(
+            **{
+                spec.name: tensor.numpy()
+                for spec, tensor in zip(loaded.contract.inputs, tensors, strict=True)
+            }
+        )
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     return call

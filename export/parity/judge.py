@@ -1,15 +1,18 @@
-"""How far an output may be from float64.
+"""How far an output may be from float64, element by element.
 
-All errors are distances to float64. The unit of a case is what rounding alone does to the output,
-where the graph can tell (`ExportGraph.nearby`), step by step; half a unit in the last place of the
-largest value at the least. The yardstick of an output is eager float32's own
-error in these units, the worst over all cases (one case alone it may round luckily). A graph may
-be off by four times that.
+All errors are distances to float64. The unit of an element is what rounding alone does to it, where
+the graph can tell (`ExportGraph.nearby`): the largest of some draws, half a unit in its last place
+at the least, and no less than is usual among the elements of its magnitude, for a few draws may be
+lucky. So a mask of -1e9 does not widen the budget of what is about 1 beside it. Of a graph that
+cannot tell, it is half a unit in the last place of the largest value.
+
+The yardstick of a case is eager's own error in these units, the worst element, or that of the
+middle one of all cases (one case alone it may round luckily). An element may be off by four times
+that. Integers and flags are equal or wrong, where rounding does not change them.
 
 Two things excuse nothing. An eager module that is off by more than `ExportGraph.relative_limit` of
-the
-largest value, and far more than rounding explains, is not rounded but wrong. And where no case of
-an output has a budget below 1 % of the output, nothing was compared.
+the output, and far more than rounding explains, is not rounded but wrong. And an element whose
+budget is more than 1 % of the output is not decided: what decides nothing was not compared.
 """
 
 from collections.abc import Sequence
@@ -30,49 +33,66 @@ class Truth:
     """What one output must be on one case; the steps are along the first axis.
 
     Args:
-        eager: float32.
+        eager: as the module gives it.
         exact: float64.
-        nearby: float64 rounded at random as float32 rounds; or none.
+        nearby: float64 rounded at random as the module's dtype rounds; or none.
+        carried: whether a state carries on what is off at one step.
     """
 
     eager: Tensor
     exact: Tensor
     nearby: Sequence[Tensor] = ()
-    decides: Tensor = field(init=False)
+    carried: bool = True
+    comparable: Tensor = field(init=False)
     """The elements that rounding cannot make infinite or NaN, or finite; nor change, of integers
-    and flags, which are equal or wrong."""
-    largest: float = field(init=False)
+    and flags."""
     unit: Tensor = field(init=False)
-    """Of each step."""
-    moved: Tensor = field(init=False)
-    """What rounding moves at each step."""
+    """Of each element."""
+    scale: Tensor = field(init=False)
+    """What an element's error is a small or large part of: itself, or what is usual beside it."""
     errors: Tensor = field(init=False)
-    """Of eager at each step."""
+    """Of eager, of each element."""
 
     def __post_init__(self) -> None:
-        exact, steps = self.exact.double(), len(self.exact)
-        decides = torch.ones_like(exact, dtype=torch.bool)
-        moved = torch.zeros(steps, dtype=torch.float64)
-        for near in self.nearby:
-            if not near.is_floating_point():
-                decides &= near == self.exact
-                continue
-            decides &= near.isfinite() == exact.isfinite()
-            shift = torch.where(near.isfinite() & exact.isfinite(), (near - exact).abs(), 0.0)
-            moved = moved.maximum(shift.reshape(steps, -1).amax(1))
-        finite = exact.isfinite() & self.eager.isfinite()
-        tiny, eps = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).eps
-        largest = max(torch.where(finite, exact.abs(), 0.0).max().item(), tiny)
-        # What is off stays off: a state carries it on.
-        moved = moved.cummax(0).values
+        size = self.exact.double().abs()
+        size = torch.where(size.isfinite() & self.eager.isfinite(), size, 0.0)
+        comparable, moved = self._moved()
+        unit = torch.zeros_like(size)
+        usual = size.max() if size.numel() else size.sum()
+        if self.eager.is_floating_point():
+            eps, tiny = (getattr(torch.finfo(self.eager.dtype), of) for of in ("eps", "tiny"))
+            if self.nearby:
+                unit = moved.maximum(size * eps / 2)
+                unit = unit.maximum(_usual(unit, size))
+                usual = size[size > 0].median() if size.any() else usual
+            else:
+                unit = (usual * eps / 2).clamp(min=tiny).expand(size.shape)
+            if self.eager.dtype == torch.float64:
+                unit = 2 * unit  # what it is compared with has rounded itself
         for name, value in {
-            "decides": decides,
-            "largest": largest,
-            "moved": moved,
-            "unit": moved.clamp(min=largest * eps / 2),
+            "comparable": comparable,
+            "unit": unit.clamp(min=torch.finfo(torch.float32).tiny),
+            "scale": size.maximum(usual),
         }.items():
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "errors", self.distance(self.eager).reshape(steps, -1).amax(1))
+        object.__setattr__(self, "errors", self.distance(self.eager))
+
+    def _moved(self) -> tuple[Tensor, Tensor]:
+        """Return the elements that can be compared, and how far rounding moves each."""
+        exact = self.exact
+        comparable = torch.ones(exact.shape, dtype=torch.bool)
+        moved = torch.zeros(exact.shape, dtype=torch.float64)
+        for near in self.nearby:
+            if near.shape != exact.shape:
+                continue  # its shape is another for rounding alone: see `ModuleGraph`
+            if not near.is_floating_point():
+                comparable &= near == exact
+                continue
+            comparable &= near.isfinite() == exact.isfinite()
+            shift = (near - exact).abs()
+            moved = moved.maximum(torch.where(near.isfinite() & exact.isfinite(), shift, 0.0))
+        # What is off stays off: a state carries it on.
+        return comparable, moved.cummax(0).values if self.carried and len(moved) else moved
 
     def distance(self, got: Tensor) -> Tensor:
         """Return the distance to float64 of each element.
@@ -81,23 +101,41 @@ class Truth:
         """
         finite = self.exact.isfinite() & self.eager.isfinite()
         special = (got == self.eager) | (got.isnan() & self.eager.isnan())
-        same = torch.where(finite, got.isfinite(), special) | ~self.decides
-        counts = finite & self.decides
-        distance = torch.where(counts, (got.double() - self.exact.double()).abs(), 0.0)
+        same = torch.where(finite, got.isfinite(), special) | ~self.comparable
+        distance = (got.double() - self.exact.double()).abs()
+        if not self.eager.is_floating_point():
+            # float64 does not hold every integer.
+            distance = torch.where(got == self.exact, 0.0, distance.clamp(min=1.0))
+        distance = torch.where(finite & self.comparable, distance, 0.0)
         return torch.where(same, distance, torch.inf)
 
     @property
     def yardstick(self) -> float:
-        """Eager's error in units, 1 at the least."""
-        return max(1.0, (self.errors / self.unit).max().item())
+        """Eager's error in units, 1 at the least; integers have none."""
+        if not self.eager.is_floating_point():
+            return 1.0
+        return max(1.0, _largest(self.errors / self.unit))
 
-    def decisive(self, yardstick: float) -> bool:
-        """Whether the budget of the first step is a small part of the output."""
-        return BUDGET * yardstick * self.unit[0].item() <= DECISIVE * self.largest
+    def budgets(self, yardstick: float) -> Tensor:
+        """Return how far each element may be off; no integer is.
+
+        Below the least normal number the runtimes flush to zero, as the processors of phones do.
+        """
+        return (BUDGET * yardstick * self.unit).clamp(min=torch.finfo(torch.float32).tiny)
+
+    def decided(self, yardstick: float) -> float:
+        """Return the share of the elements whose budget is a small part of the output."""
+        small = self.budgets(yardstick) <= (DECISIVE * self.scale).clamp(
+            min=BUDGET * torch.finfo(torch.float32).tiny
+        )
+        decided = small & self.comparable if self.eager.is_floating_point() else self.comparable
+        return decided.double().mean().item() if decided.numel() else 1.0
 
     def is_sound(self, relative_limit: float) -> bool:
         """Whether eager is as near to float64 as rounding explains."""
-        allowed = (SENSITIVE * self.moved).clamp(min=relative_limit * self.largest)
+        if not self.eager.is_floating_point():
+            return not self.errors.any()
+        allowed = (SENSITIVE * self.unit).maximum(relative_limit * self.scale)
         return bool((self.errors <= allowed).all())
 
 
@@ -118,16 +156,22 @@ def judge(got: Tensor, truth: Truth, yardstick: float, relative_limit: float) ->
         raise RuntimeError(
             f"output is {got.dtype} {tuple(got.shape)}, expected {eager.dtype} {tuple(exact.shape)}"
         )
-    distance = truth.distance(got).reshape(len(got), -1)
-    errors = distance.amax(1)
-    # Below the least normal number the runtimes flush to zero, as the processors of phones do.
-    budgets = (BUDGET * yardstick * truth.unit).clamp(min=torch.finfo(torch.float32).tiny)
     sound = truth.is_sound(relative_limit)
-    step = int((errors / budgets).argmax())
-    at = int(distance[step].argmax())
+    common = {"eager_is_sound": sound, "decided": truth.decided(yardstick)}
+    if not got.numel():
+        nothing = {"error": 0.0, "eager_error": 0.0, "error_by_eager": 0.0, "budget": 0.0}
+        steps = (0.0,) * len(got)
+        return common | nothing | {"worst": {}, "passed": True, "errors": steps}
+    distance = truth.distance(got).reshape(len(got), -1)
+    budgets = truth.budgets(yardstick).reshape(len(got), -1)
+    # The worst element of a step is that which used most of its budget.
+    places = (distance / budgets).argmax(1, keepdim=True)
+    errors, allowed = (of.gather(1, places).squeeze(1) for of in (distance, budgets))
+    step = int((errors / allowed).argmax())
+    at = int(places[step])
     index = [int(i) for i in torch.unravel_index(torch.tensor(at), got.shape[1:])]
-    error, budget = errors[step].item(), budgets[step].item()
-    return {
+    error, budget = errors[step].item(), allowed[step].item()
+    return common | {
         "error": error,
         "eager_error": truth.errors.max().item(),
         "error_by_eager": BUDGET * error / budget,
@@ -139,10 +183,30 @@ def judge(got: Tensor, truth: Truth, yardstick: float, relative_limit: float) ->
             "eager": _text(eager[step].flatten()[at]),
             "float64": _text(exact[step].flatten()[at]),
         },
-        "eager_is_sound": sound,
         "passed": error <= budget and sound,
         "errors": tuple(float(f"{value:.3g}") for value in errors.tolist()),
     }
+
+
+def _usual(unit: Tensor, size: Tensor) -> Tensor:
+    """Return the geometric mean of the units of each step's elements of a magnitude."""
+    steps = torch.arange(len(size)).view(-1, *[1] * (size.ndim - 1)).expand(size.shape)
+    _, exponent = torch.frexp(size)
+    counts = (unit > 0) & (size > 0)
+    if not counts.any():
+        return unit
+    groups = torch.stack([steps, exponent.div(2, rounding_mode="floor").to(steps.dtype)])
+    _, number = groups[:, counts].unique(dim=1, return_inverse=True)
+    total = torch.zeros(int(number.max()) + 1, dtype=torch.float64)
+    sums = total.index_add(0, number, unit[counts].log())
+    members = total.index_add(0, number, torch.ones_like(number, dtype=torch.float64))
+    usual = torch.zeros_like(unit)
+    usual[counts] = (sums / members).exp()[number]
+    return usual
+
+
+def _largest(tensor: Tensor) -> float:
+    return tensor.max().item() if tensor.numel() else 0.0
 
 
 def _text(value: Tensor) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from statistics import median
 from typing import Any
 
 import torch
@@ -28,11 +28,16 @@ def call_of(contract: GraphContract, run: Run) -> Call:
 
     def call(inputs: Mapping[str, Tensor]) -> Outputs:
         with torch.no_grad():
-            given = run(*[inputs[spec.name] for spec in contract.inputs])
+            given = run(*as_specified(contract, inputs))
         outputs = (given,) if isinstance(given, Tensor) else given
         return {spec.name: output for spec, output in zip(contract.outputs, outputs, strict=True)}
 
     return call
+
+
+def as_specified(contract: GraphContract, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+    """Return the inputs in order, each in the dtype that the contract says."""
+    return [inputs[spec.name].to(getattr(torch, spec.dtype)) for spec in contract.inputs]
 
 
 @dataclass(frozen=True)
@@ -64,56 +69,99 @@ class Proof:
         self._eager = graph.eager(torch.float32)
         self._exact = graph.eager(torch.float64)
         self.cases = {name: Case(s, self.truths(s)) for name, s in graph.cases(seed).items()}
+        self._refined: set[str] = set()
         self._first: dict[str, Mapping[str, Truth]] = {}
         for name, steps, outputs in stored:
             self.cases[f"stored {name}"] = Case(steps, self.truths(steps), outputs)
 
-    @cached_property
-    def yardsticks(self) -> dict[str, float]:
-        """Eager's own error in units, by output: the worst over the cases."""
+    def yardstick(self, case: str, output: str) -> float:
+        """Return eager's own error in units.
+
+        Where the units are those of each element it is that of the case, or of the middle one of
+        all cases; else the worst of all.
+        """
+        truths = [case.truths[output] for case in self.cases.values()]
+        found = [truth.yardstick for truth in truths]
+        if not truths[0].nearby:
+            return max(found)
+        return max(self.cases[case].truths[output].yardstick, median(found))
+
+    def decided(self, output: str) -> dict[str, float]:
+        """Return the share of an output that each case decides."""
         return {
-            spec.name: max(case.truths[spec.name].yardstick for case in self.cases.values())
-            for spec in self.contract.outputs
+            name: case.truths[output].decided(self.yardstick(name, output))
+            for name, case in self.cases.items()
         }
 
-    @cached_property
-    def limits(self) -> dict[str, float]:
-        """The relative limit of each output; below all errors if no case decides anything."""
-        return {
-            name: self.graph.relative_limit
-            if any(case.truths[name].decisive(yardstick) for case in self.cases.values())
-            else -1.0
-            for name, yardstick in self.yardsticks.items()
-        }
-
-    def truths(self, steps: Sequence[Step]) -> dict[str, Truth]:
+    def truths(self, steps: Sequence[Step], more: bool = False) -> dict[str, Truth]:
         """Return what each output must be over some steps."""
         eager = run_case(self.contract, self._eager, steps, torch.float32)
+        # Made anew, so that what is random in them is the same in each call.
+        draws = [*self.graph.nearby(), *(self.graph.more_nearby() if more else ())]
         exact, *nearby = (
-            run_case(self.contract, call, steps, torch.float64)
-            # Made anew, so that what is random in them is the same in each call.
-            for call in (self._exact, *self.graph.nearby())
+            run_case(self.contract, call, steps, torch.float64) for call in (self._exact, *draws)
         )
+        carried = bool(self.contract.state)
         return {
-            name: Truth(eager[name], exact[name], [outputs[name] for outputs in nearby])
+            name: Truth(eager[name], exact[name], [outputs[name] for outputs in nearby], carried)
             for name in eager
         }
 
     def judge(self, call: Call) -> tuple[CaseResult, ...]:
         """Run every case on a backend and compare every output."""
+        runs = {
+            name: run_case(self.contract, call, case.steps, torch.float32)
+            for name, case in self.cases.items()
+        }
+        self._refine(runs)
+        shares = {output: self.decided(output) for output in self.outputs}
         results = []
         for name, case in self.cases.items():
-            got = run_case(self.contract, call, case.steps, torch.float32)
-            for output, truth in case.truths.items():
-                scale = (self.yardsticks[output], self.limits[output])
-                judged = judge(got[output], truth, *scale)
-                if case.stored is not None and judged["passed"]:
-                    # What other languages are tested against must be as right as what runs here.
-                    judged = judge(case.stored[output], truth, *scale)
+            for output in case.truths:
+                judged = self._compare(name, output, runs[name])
+                judged["passed"] &= self._decides(name, shares[output])
                 results.append(
                     CaseResult(case=name, steps=len(case.steps), output=output, **judged)
                 )
         return tuple(results)
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the outputs."""
+        return [spec.name for spec in self.contract.outputs]
+
+    def _compare(self, name: str, output: str, got: Outputs) -> dict[str, Any]:
+        case = self.cases[name]
+        scale = (self.yardstick(name, output), self.graph.relative_limit)
+        judged = judge(got[output], case.truths[output], *scale)
+        if case.stored is not None and judged["passed"]:
+            # What other languages are tested against must be as right as what runs here.
+            judged = judge(case.stored[output], case.truths[output], *scale)
+        return judged
+
+    def _refine(self, runs: Mapping[str, Outputs]) -> None:
+        """Draw more where something failed: a few draws may be lucky, many are not.
+
+        The worst case first, until one stays wrong: then there is no doubt left.
+        """
+
+        def badness(name: str) -> float:
+            judged = [self._compare(name, output, runs[name]) for output in self.outputs]
+            return max((one["error_by_eager"] for one in judged if not one["passed"]), default=0.0)
+
+        failed = {name: bad for name in runs if (bad := badness(name))}
+        for name in sorted(failed, key=lambda name: -failed[name]):
+            if name not in self._refined and self.graph.more_nearby():
+                self._refined.add(name)
+                case = self.cases[name]
+                self.cases[name] = replace(case, truths=self.truths(case.steps, more=True))
+            if badness(name):
+                return
+
+    def _decides(self, name: str, shares: Mapping[str, float]) -> bool:
+        if self.graph.deciding:
+            return name not in self.graph.deciding or shares[name] > 0
+        return any(shares.values())
 
     def explain(
         self, results: Sequence[CaseResult], call: Call, stages: Callable[[], Iterator[Stage]]
@@ -140,28 +188,28 @@ class Proof:
         )
 
     def _of_eager(self, part: "_Part") -> StageResult:
-        sound = part.truth.is_sound(self.limits[part.output])
+        sound = part.truth.is_sound(self.graph.relative_limit)
         return StageResult("eager", part.truth.errors.max().item(), sound)
 
     def _after(self, stage: str, part: "_Part", call: Call) -> StageResult:
         try:
-            judged = self._judge(part.output, part.steps, part.truth, call)
+            judged = self._judge(part.case, part.output, part.steps, part.truth, call)
         except Exception as error:  # a stage may refuse to run
             return StageResult(stage, float("inf"), False, _line(error))
         return StageResult(stage, judged["error"], judged["passed"])
 
     def _judge(
-        self, output: str, steps: Sequence[Step], truth: Truth, call: Call
+        self, case: str, output: str, steps: Sequence[Step], truth: Truth, call: Call
     ) -> dict[str, Any]:
         got = run_case(self.contract, call, steps, torch.float32)[output]
-        return judge(got, truth, self.yardsticks[output], self.limits[output])
+        return judge(got, truth, self.yardstick(case, output), self.graph.relative_limit)
 
     def _part(self, result: CaseResult, call: Call) -> "_Part":
         """Return the first steps of a case that passed, and of another what it is shrunk to."""
         output, steps = result.output, self.cases[result.case].steps
 
         def judged(steps: Sequence[Step]) -> dict[str, Any]:
-            return self._judge(output, steps, self.truths(steps)[output], call)
+            return self._judge(result.case, output, steps, self.truths(steps)[output], call)
 
         def fails(steps: Sequence[Step]) -> bool:
             try:
@@ -169,16 +217,18 @@ class Proof:
             except Exception:  # other inputs may be refused: that is another failure
                 return False
 
-        step = result.worst["step"]
+        step = result.worst.get("step", 0)
         assert isinstance(step, int)
         smallest = None
-        if result.passed:
-            return _Part(output, steps[:ATTRIBUTED], self._begun(result.case)[output], None)
+        if result.passed or result.decided_nothing:
+            return _Part(
+                result.case, output, steps[:ATTRIBUTED], self._begun(result.case)[output], None
+            )
         if fails(steps[: step + 1]):  # and not only what the bundle stores of it
             steps = shrink(steps[: step + 1], fails)
             shown = tuple(describe(step) for step in steps)
             smallest = Smallest(len(steps), judged(steps)["worst"], shown)
-        return _Part(output, steps, self.truths(steps)[output], smallest)
+        return _Part(result.case, output, steps, self.truths(steps)[output], smallest)
 
     def _begun(self, case: str) -> Mapping[str, Truth]:
         """Return what the first steps of a case must give: its outputs and backends share that."""
@@ -194,6 +244,7 @@ class Proof:
 class _Part:
     """The steps that an attribution runs."""
 
+    case: str
     output: str
     steps: Sequence[Step]
     truth: Truth

@@ -70,6 +70,7 @@ class CaseResult:
     """One output on one case. Errors are absolute distances to float64, the largest of a step.
 
     error, budget: of the step that used most of its budget.
+    decided: the share of the elements whose budget is a small part of the output.
     eager_is_sound: whether eager is as near to float64 as rounding explains; nothing passes else.
     errors: of each step, to three digits.
     error_by_eager: `error` over the yardstick, of which `budget` is four times.
@@ -89,6 +90,7 @@ class CaseResult:
     budget: float
     worst: dict[str, object]
     passed: bool
+    decided: float = 1.0
     eager_is_sound: bool = True
     errors: tuple[float, ...] = ()
     stages: tuple[StageResult, ...] = ()
@@ -103,6 +105,8 @@ class CaseResult:
     @property
     def why(self) -> str:
         """The worst element, in a line."""
+        if self.decided_nothing:
+            return f"case {self.case!r}, {self.output}: {self.undecided}"
         at = self.worst
         line = (
             f"case {self.case!r}, step {at['step']}, {self.output}{at['index']}: got {at['got']}, "
@@ -113,6 +117,19 @@ class CaseResult:
         if self.first_stage is not None:
             line = f"{line}; first wrong in {self.first_stage}"
         return line if self.wrong is None else f"{line}; first wrong operator {self.wrong.why}"
+
+    @property
+    def decided_nothing(self) -> bool:
+        """Whether it failed for that alone."""
+        return not self.passed and self.eager_is_sound and self.error <= self.budget
+
+    @property
+    def undecided(self) -> str:
+        """What a case that decided nothing means."""
+        return (
+            "decided nothing: rounding alone may move every element by more than 1 % of the "
+            "output, so no fault would be seen"
+        )
 
     @property
     def not_sound(self) -> str:

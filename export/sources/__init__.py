@@ -9,7 +9,6 @@ from deploy_bias.export.sources import espnet
 from deploy_bias.export.sources.bias import build_bias_modules
 from deploy_bias.export.sources.source import Bias, Source, Vocabulary
 from deploy_bias.export.sources.state_dict import first_line, read_state_dict
-from deploy_bias.packages import needed
 
 READERS = {"asr_transducer": espnet.read}
 """By ESPnet's task: what reads an experiment's configuration and state_dict."""
@@ -62,8 +61,7 @@ def read_config(config: Path) -> dict[str, Any]:
     Raises:
         SourceError: it is missing, unreadable, or no mapping.
     """
-    with needed("yaml", "reading config.yaml"):
-        import yaml
+    import yaml
 
     if not config.is_file():
         raise SourceError(

@@ -24,7 +24,7 @@ from deploy_bias.errors import BackendError, BundleError
 from deploy_bias.export.graph import ExportGraph, Step, Tensors
 from deploy_bias.export.graphs import BundleWeights
 from deploy_bias.export.parity.gate import one_thread
-from deploy_bias.export.parity.judge import BUDGET, Truth
+from deploy_bias.export.parity.judge import Truth
 from deploy_bias.export.parity.proof import Proof
 from deploy_bias.export.rollout import Outputs, run_case
 from deploy_bias.export.testdata import executorch, onnx
@@ -142,7 +142,7 @@ def data_sets(graph: ExportGraph) -> list[DataSet]:
                     inputs=inputs,
                     outputs={name: tensor.float() for name, tensor in outputs.items()},
                     tolerance={
-                        name: max(BUDGET * proof.yardsticks[name] * truth.unit.item(), LEAST)
+                        name: max(truth.budgets(proof.yardstick(case, name)).max().item(), LEAST)
                         for name, truth in truths.items()
                     },
                 )

@@ -147,6 +147,8 @@ def _describe(result: GraphResult) -> str:
 
 
 def _lines(backend: str, case: CaseResult) -> list[str]:
+    if case.decided_nothing:
+        return [f"{case.output}: case {case.case!r} {case.undecided}"]
     smallest = case.smallest
     where = f"in case {case.case!r} at step {case.worst['step']} of {case.steps}"
     allowed = f"error {case.error:.2g} {where}; at most {case.budget:.2g} is allowed"

@@ -1,7 +1,11 @@
-"""Nested arguments and results of a module as a graph has them: tensors in a row, by name."""
+"""Nested arguments and results of a module as a graph has them: tensors in a row, by name.
+
+At the door of a graph a complex number is a pair of real ones along a last axis of 2, and bfloat16,
+which numpy does not have, is float32.
+"""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,21 +20,45 @@ Structure = pytree.TreeSpec
 
 
 class FlatModule(nn.Module):
-    """A module, or function, that takes its tensors in order and gives a tuple."""
+    """A module, or function, that takes its tensors in order and gives a tuple.
 
-    def __init__(self, inner: Callable[..., Any], structure: Structure) -> None:
+    Args:
+        inner: the module or function.
+        structure: how its arguments are nested.
+        dtypes: of its arguments.
+    """
+
+    def __init__(
+        self, inner: Callable[..., Any], structure: Structure, dtypes: Sequence[torch.dtype]
+    ) -> None:
         super().__init__()
         self.inner = inner
         self.structure = structure
+        self.dtypes = tuple(dtypes)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Leaves of the arguments to leaves of the result."""
-        return tuple(pytree.tree_leaves(self.nested(*tensors)))
+        leaves = pytree.tree_leaves(self.nested(*tensors))
+        return tuple(outside(leaf) for leaf in leaves if leaf is not None)
 
     def nested(self, *tensors: Tensor) -> Any:
         """Return the result as the module gives it."""
-        arguments, named = pytree.tree_unflatten(list(tensors), self.structure)
+        given = [_inside(x, dtype) for x, dtype in zip(tensors, self.dtypes, strict=True)]
+        arguments, named = pytree.tree_unflatten(given, self.structure)
         return self.inner(*arguments, **named)
+
+
+def outside(tensor: Tensor) -> Tensor:
+    """Return a tensor of a module as its graph has it."""
+    if tensor.is_complex():
+        return torch.view_as_real(tensor.resolve_conj())
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+
+
+def _inside(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    if dtype.is_complex:
+        return torch.view_as_complex(tensor.contiguous())
+    return tensor.bfloat16() if dtype == torch.bfloat16 else tensor
 
 
 def flatten_inputs(
@@ -77,7 +105,7 @@ def flatten_inputs(
 
 
 def flatten_outputs(result: Any, taken: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a result by name.
+    """Return the tensors of a result by name; what is None in it is none.
 
     One tensor is `output`; of a tuple they are output_0, output_1; of a dict or a named tuple they
     have its names, with output_ before one that is an input's.
@@ -91,9 +119,14 @@ def flatten_outputs(result: Any, taken: Mapping[str, Tensor]) -> dict[str, Tenso
         root = [] if path and not isinstance(path[0], pytree.SequenceKey) else ["output"]
         name = "_".join([*root, *map(_text, path)])
         name = f"output_{name}" if name in taken else name
+        if tensor is None:
+            continue
         if not isinstance(tensor, Tensor):
-            raise OptionError(f"the module's {name} must be a tensor, got {type(tensor).__name__}.")
-        tensors[name] = tensor
+            raise OptionError(
+                f"the module's {name} must be a tensor, got {type(tensor).__name__}; take it out, "
+                "in a module around this one."
+            )
+        tensors[name] = outside(tensor)
     if not tensors:
         raise OptionError("the module returns nothing to compare; expected a tensor.")
     return tensors
@@ -101,6 +134,9 @@ def flatten_outputs(result: Any, taken: Mapping[str, Tensor]) -> dict[str, Tenso
 
 def _parameters(module: nn.Module) -> list[str]:
     """Return the names of what `forward` takes by position; of *args a hundred."""
+    if isinstance(module, torch.jit.ScriptModule):
+        schema: Any = module.forward.schema  # type: ignore[attr-defined]
+        return [argument.name for argument in schema.arguments[1:]]
     names = []
     for name, parameter in inspect.signature(module.forward).parameters.items():
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:

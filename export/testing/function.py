@@ -33,6 +33,12 @@ def check_is_function(module: FlatModule, example: Mapping[str, Tensor]) -> Tens
             f"the module fails on its example inputs, {type(error).__name__}: {error}"
         ) from error
     for name, tensor in first.items():
+        if not tensor.numel():
+            raise OptionError(
+                f"{name} is {tuple(tensor.shape)} on the example inputs, and holds nothing to "
+                "compare; give an example of another size, or leave it out, in a module around "
+                "this one."
+            )
         if not tensor.isfinite().any():
             raise OptionError(
                 f"{name} holds no finite number on the example inputs, so nothing can be compared; "
@@ -48,6 +54,7 @@ def check_is_function(module: FlatModule, example: Mapping[str, Tensor]) -> Tens
     for inputs, once in ((example, first), (drawn, _try(module, drawn))):
         again = once and _run(module, inputs)
         for name, tensor in once.items():
+            check_shape(name, first[name].shape, tensor.shape)
             if not torch.equal(tensor.nan_to_num(), again[name].nan_to_num()):
                 raise OptionError(
                     f"{name} is another each time that the module is run on the same inputs, also "
@@ -56,6 +63,20 @@ def check_is_function(module: FlatModule, example: Mapping[str, Tensor]) -> Tens
                     "forward sets) for an input, or out."
                 )
     return first
+
+
+def check_shape(name: str, expected: torch.Size, shape: torch.Size) -> None:
+    """See that an output has one shape.
+
+    Raises:
+        OptionError: it has another for other numbers.
+    """
+    if shape != expected:
+        raise OptionError(
+            f"{name} is {tuple(expected)} on the example inputs and {tuple(shape)} on others of "
+            "the same shapes: its shape depends on the numbers, and a graph's does not. Return all "
+            "elements and a mask, in a module around this one."
+        )
 
 
 def _run(module: FlatModule, inputs: Mapping[str, Tensor]) -> Tensors:

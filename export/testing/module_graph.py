@@ -1,8 +1,6 @@
 """The graph `module`: any module, in the shapes of its example inputs."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any, get_args
 
 import torch
@@ -20,17 +18,17 @@ from deploy_bias.errors import OptionError
 from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
 from deploy_bias.export.numerics.rounding import DRAWS, Rounding
 from deploy_bias.export.rollout import run_case
-from deploy_bias.export.testing.arguments import (
-    check_arguments,
-    check_reference,
-    with_the_epsilon_of_float32,
-)
-from deploy_bias.export.testing.flat import FlatModule, Inputs, flatten_inputs
-from deploy_bias.export.testing.function import check_is_function
+from deploy_bias.export.testing.arguments import check_arguments
+from deploy_bias.export.testing.copying import copy_module
+from deploy_bias.export.testing.exact import exact_of
+from deploy_bias.export.testing.flat import FlatModule, Inputs, flatten_inputs, outside
+from deploy_bias.export.testing.function import check_is_function, check_shape
 from deploy_bias.export.testing.stress import Range, make_like, stress_cases
 
 STEPS = 16
 """Of a case, if there is state and nothing was said."""
+MANY = 16
+"""Draws, where a few do not pass."""
 
 
 class ModuleGraph(ExportGraph):
@@ -73,19 +71,19 @@ class ModuleGraph(ExportGraph):
         seed: int,
     ) -> None:
         check_arguments(module, state, cases, steps, ranges)
-        self.example, structure = flatten_inputs(module, example_inputs, "example_inputs")
-        self.eager_module = FlatModule(copy.deepcopy(module), structure).eval()
-        self.eager_module.requires_grad_(False)
-        self.exact_module = FlatModule(
-            copy.deepcopy(module if reference is None else reference), structure
-        )
-        with_the_epsilon_of_float32(self.exact_module)
-        self.exact_module.double().eval()
+        tensors, structure = flatten_inputs(module, example_inputs, "example_inputs")
+        self.example = {name: outside(tensor).contiguous() for name, tensor in tensors.items()}
+        dtypes = [tensor.dtype for tensor in tensors.values()]
+        self.eager_module = FlatModule(
+            copy_module(module, structure, tensors), structure, dtypes
+        ).eval()
         self.ranges, self.seed = ranges, seed
         self.refused: tuple[str, ...] = ()
         taken = tuple(_spec(name, tensor) for name, tensor in self.example.items())
         outputs = check_is_function(self.eager_module, self.example)
-        check_reference(self.exact_module, self.example, outputs, reference)
+        self.shapes = {name: tensor.shape for name, tensor in outputs.items()}
+        exact = self.eager_module.inner if reference is None else reference
+        self.exact = exact_of(exact, self.eager_module, self.example, outputs)
         self.contract = GraphContract(
             name="module",
             kind="module",
@@ -100,6 +98,11 @@ class ModuleGraph(ExportGraph):
         for name in ranges:
             _check_name(f"ranges: {name!r}", name, self.example)
 
+    @property
+    def deciding(self) -> tuple[str, ...]:
+        """The user's own inputs: random ones do not stand for them."""
+        return ("example", *self.own_cases)
+
     def module(self, layout: Layout) -> nn.Module:
         """Return the module; it has no bias to lay out."""
         return self.eager_module
@@ -110,22 +113,18 @@ class ModuleGraph(ExportGraph):
 
     def eager(self, dtype: torch.dtype) -> Call:
         """Return the module, or the reference in float64."""
-        return self._call(self.eager_module if dtype == torch.float32 else self.exact_module)
+        return self._eager if dtype == torch.float32 else self.exact.call()
 
     def nearby(self) -> list[Call]:
-        """Return float64 with inputs, weights and every operator rounded at random.
+        """Return float64 with every operator rounded at random.
 
         In one draw subnormal numbers are taken for zero.
         """
-        calls = []
-        for draw in range(DRAWS):
-            generator = torch.Generator().manual_seed(self.seed + draw)
-            rounding = Rounding(generator, flush=draw == 0)
-            module = copy.deepcopy(self.exact_module)
-            for weight in (*module.parameters(), *module.buffers()):
-                weight.data = rounding.round(weight.data)
-            calls.append(self._call(module, rounding))
-        return calls
+        return [self._draw(number) for number in range(DRAWS)]
+
+    def more_nearby(self) -> list[Call]:
+        """Return as many more draws as leave nothing to luck."""
+        return [self._draw(number) for number in range(DRAWS, MANY)]
 
     def cases(self, seed: int = 0) -> dict[str, list[Step]]:
         """Return the example, the stress cases that eager does not refuse, and the user's own."""
@@ -150,21 +149,22 @@ class ModuleGraph(ExportGraph):
 
     def _takes(self, steps: Sequence[Step]) -> bool:
         try:
-            run_case(self.contract, self.eager(torch.float32), steps, torch.float32)
+            outputs = run_case(self.contract, self._eager, steps, torch.float32)
         except Exception:  # whatever a module raises for what it is not made for
             return False
+        for spec in self.contract.outputs:
+            check_shape(spec.name, self.shapes[spec.name], outputs[spec.name].shape[1:])
         return True
 
-    def _call(self, module: FlatModule, rounding: Rounding | None = None) -> Call:
-        def call(inputs: Tensors) -> dict[str, Tensor]:
-            tensors = [inputs[spec.name] for spec in self.contract.inputs]
-            with torch.no_grad(), rounding or nullcontext():
-                if rounding is not None:
-                    tensors = [rounding.round(tensor) for tensor in tensors]
-                outputs = module(*tensors)
-            return dict(zip((spec.name for spec in self.contract.outputs), outputs, strict=True))
+    def _eager(self, inputs: Tensors) -> dict[str, Tensor]:
+        tensors = [inputs[spec.name].to(dtype_of(spec)) for spec in self.contract.inputs]
+        with torch.no_grad():
+            outputs = self.eager_module(*tensors)
+        return dict(zip((spec.name for spec in self.contract.outputs), outputs, strict=True))
 
-        return call
+    def _draw(self, number: int) -> Call:
+        generator = torch.Generator().manual_seed(self.seed + number)
+        return self.exact.call(Rounding(generator, flush=number == 0))
 
     def _read(self, case: str, given: Inputs | Sequence[Inputs]) -> list[Step]:
         """Return the steps of a case of the user's own."""
@@ -174,7 +174,8 @@ class ModuleGraph(ExportGraph):
         found = []
         for number, inputs in enumerate(steps):
             where = f"cases: {case!r}, step {number}"
-            tensors, _ = flatten_inputs(inner, inputs, where)
+            nested, _ = flatten_inputs(inner, inputs, where)
+            tensors = {name: outside(tensor).contiguous() for name, tensor in nested.items()}
             # The state of later steps is carried.
             for name, like in self.example.items():
                 came = tensors.get(name)
@@ -213,6 +214,12 @@ def _check_name(where: str, name: str, known: Tensors) -> Tensor:
     if name not in known:
         raise OptionError(f"{where}: {name!r} is not among {', '.join(known)}.")
     return known[name]
+
+
+def dtype_of(spec: TensorSpec) -> torch.dtype:
+    """Return the dtype of a tensor of a graph."""
+    dtype: torch.dtype = getattr(torch, spec.dtype)
+    return dtype
 
 
 def _spec(name: str, tensor: Tensor) -> TensorSpec:

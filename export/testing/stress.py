@@ -25,8 +25,15 @@ def _counter(shape: tuple[int, ...], step: int) -> Tensor:
 def _one_hot(shape: tuple[int, ...], step: int, generator: torch.Generator) -> Tensor:
     """One of each row, at another place in each."""
     size = shape[-1] if shape else 1
-    rows = torch.arange(torch.Size(shape).numel() // size) + step
+    rows = torch.arange(torch.Size(shape).numel() // max(1, size)) + step
     return torch.nn.functional.one_hot(rows % size, size).float().view(shape)
+
+
+def _ramp(shape: tuple[int, ...], step: int, generator: torch.Generator) -> Tensor:
+    """Each row from near zero to one, from another place: none is narrow and far from zero."""
+    size = shape[-1] if shape else 1
+    rows = torch.arange(torch.Size(shape).numel()).view(shape)
+    return ((rows + rows // max(1, size) + step) % size + 1) / max(1, size)
 
 
 DRAWS: dict[str, Draw] = {
@@ -36,7 +43,7 @@ DRAWS: dict[str, Draw] = {
     "a constant": lambda shape, step, _: torch.full(shape, 0.7 - 0.1 * step),
     "sign flips": lambda shape, step, _: 1.0 - 2.0 * (_counter(shape, step) % 2),
     "one-hot": _one_hot,
-    "a ramp": lambda shape, step, _: _counter(shape, step) / max(1, torch.Size(shape).numel()),
+    "a ramp": _ramp,
     "repeated rows": lambda shape, _, generator: torch.randn(
         shape[-1:], generator=generator
     ).expand(shape),
