@@ -9,12 +9,21 @@ from deploy_bias.errors import OptionError
 from deploy_bias.export.backends import EXPORTERS, exporter
 
 Start = Literal["espnet", "clean"]
-"""What the first label of a MEGA decoder attends to. ESPnet starts each utterance with a key and a
-value of zeros, which every later label attends to; its `forward`, and so its training, does not.
+"""What a decoder has behind it before the first label: "espnet" as ESPnet decodes, "clean" as its
+`forward` is, and so its training.
 
-- "espnet": as ESPnet decodes. One row of zeros is valid at the start, and a chunk that is
-  complete leaves its last row behind for the next one.
-- "clean": as ESPnet trains. No row is valid at the start, nor after a complete chunk.
+- mega, "espnet" if nothing is asked for: ESPnet starts each utterance with a key and a value of
+  zeros, which every later label attends to, and a chunk that is complete leaves its last row
+  behind for the next one. In "clean" there are no such rows.
+- rwkv, "clean" if nothing is asked for: ESPnet starts with a maximum of -1e-30, so keys far below 0
+  give NaN. In "clean" it is the -1e38 of the training kernel.
+"""
+Rescale = Literal["espnet", "clean"]
+"""What an rwkv decoder's rescale_every does.
+
+- "espnet", if nothing is asked for: as `Speech2Text` does, the weights of later blocks are divided
+  and what they give is halved; their biases are not, so results change.
+- "clean": nothing, as in training.
 """
 
 
@@ -28,7 +37,8 @@ class ExportOptions(Strict):
     key_length: columns of the scores; default 256, or max_positions if that is less.
     context: rows of the decoder's windows; default 256, or what fits if that is less.
     batch: hypotheses a call.
-    start: see `Start`.
+    start: see `Start`; None is the decoder's own default.
+    rescale: see `Rescale`; None is the decoder's own default.
     chunk_ms: ESPnet's decoding_window: milliseconds of audio that are encoded at once.
     left_context: encoder frames before a chunk that the encoder sees.
     offline: the frontend and the encoder take whole utterances instead.
@@ -44,7 +54,8 @@ class ExportOptions(Strict):
     key_length: int | None = Field(None, strict=True)
     context: int | None = Field(None, strict=True)
     batch: int = Field(1, strict=True)
-    start: Start = "espnet"
+    start: Start | None = None
+    rescale: Rescale | None = None
     chunk_ms: int = Field(640, strict=True)
     left_context: int = Field(32, strict=True)
     offline: bool = False
@@ -104,7 +115,7 @@ class ExportOptions(Strict):
 
 
 _FLAGS = {"backends": "--backend", "precisions": "--precision"}
-_CHOICES = {"precisions": PRECISIONS, "start": get_args(Start)}
+_CHOICES = {"precisions": PRECISIONS, "start": get_args(Start), "rescale": get_args(Rescale)}
 
 
 def _flag(name: str) -> str:

@@ -51,9 +51,19 @@ def run(
     ] = None,
     batch: Annotated[int, typer.Option(help="Hypotheses a call.")] = 1,
     start: Annotated[
-        str,
-        typer.Option(help="What the first label attends to: espnet (a row of zeros) or clean."),
-    ] = "espnet",
+        str | None,
+        typer.Option(
+            help="What is before the first label: espnet (as it decodes) or clean (as it trains). "
+            "[default: espnet of mega, clean of rwkv]"
+        ),
+    ] = None,
+    rescale: Annotated[
+        str | None,
+        typer.Option(
+            help="What rescale_every of rwkv does: espnet (as it decodes) or clean (nothing). "
+            "[default: espnet]"
+        ),
+    ] = None,
     chunk_ms: Annotated[
         int, typer.Option(help="Milliseconds of audio to encode at once (ESPnet: decoding_window).")
     ] = 640,
@@ -83,6 +93,7 @@ def run(
             context=context,
             batch=batch,
             start=start,
+            rescale=rescale,
             chunk_ms=chunk_ms,
             left_context=left_context,
             offline=offline,

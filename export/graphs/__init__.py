@@ -16,9 +16,15 @@ from deploy_bias.export.graphs.frontend import FrontendGraph
 from deploy_bias.export.graphs.joint import JointGraph
 from deploy_bias.export.graphs.mega_decoder import MEGADecoderGraph
 from deploy_bias.export.graphs.offline import OfflineEncoderGraph, OfflineFrontendGraph
+from deploy_bias.export.graphs.rnn_decoder import RNNDecoderGraph
+from deploy_bias.export.graphs.rwkv_decoder import RWKVDecoderGraph
+from deploy_bias.export.graphs.stateless_decoder import StatelessDecoderGraph
 
 DECODERS: dict[str, type[DecoderGraph]] = {
     "mega": MEGADecoderGraph,
+    "rnn": RNNDecoderGraph,
+    "rwkv": RWKVDecoderGraph,
+    "stateless": StatelessDecoderGraph,
 }
 """By ESPnet's name of the decoder, which is the type of its module in the contract."""
 

@@ -19,11 +19,14 @@ from deploy_bias.bundle.contract import (
     Replace,
     TensorSpec,
 )
+from deploy_bias.errors import OptionError
 from deploy_bias.export.graph import ExportGraph, Step
 from deploy_bias.export.options import ExportOptions
 from deploy_bias.export.sources.state_dict import build, named_weights
 
 SEED = 22
+SETTINGS = ("start", "rescale")
+"""The export's options that name how a decoder decodes."""
 
 
 class DecoderGraph(ExportGraph):
@@ -36,6 +39,8 @@ class DecoderGraph(ExportGraph):
 
     MODULE: ClassVar[type[nn.Module]]
     """The eager module. Its options have vocab_size and embed_pad."""
+    SETTINGS: ClassVar[Mapping[str, str]] = {}
+    """What the decoder has of `SETTINGS`, and how it is if nothing is asked for."""
 
     # Blocks of large gain amplify rounding: 5e-5 is measured where each weight matrix of the recipe
     # size triples what it is fed. Both references run the same modules, so the limit is not tight.
@@ -83,7 +88,21 @@ class DecoderGraph(ExportGraph):
             OptionError: an option of the export is outside what the decoder supports.
         """
         decoder = build(cls.MODULE, spec, "decoder_conf", state, where)
-        return cls(decoder, cls.contract_of(decoder, spec, options))
+        graph = cls(decoder, cls.contract_of(decoder, spec, options))
+        if options.context is not None and not graph.context:
+            raise OptionError(f"--context: decoder {spec.type} has no windows; leave it out.")
+        for name in SETTINGS:
+            if getattr(options, name) is not None and name not in cls.SETTINGS:
+                raise OptionError(f"--{name}: decoder {spec.type} has none; leave it out.")
+        return graph
+
+    @classmethod
+    def settings_of(cls, options: ExportOptions) -> dict[str, str]:
+        """Return how the decoder decodes, what is not asked for as `SETTINGS` has it."""
+        return {
+            name: default if (value := getattr(options, name)) is None else value
+            for name, default in cls.SETTINGS.items()
+        }
 
     @classmethod
     def of(cls, contract: GraphContract, weights: Mapping[str, Tensor], where: str) -> Self:
@@ -160,6 +179,41 @@ def decoder_contract(
         inputs=(label, *inputs),
         outputs=outputs,
         state=state,
+    )
+
+
+def recurrent_contract(
+    spec: ModuleSpec,
+    batch: int,
+    output_size: int,
+    states: Mapping[str, tuple[int, ...]],
+    initial: Mapping[str, float] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> GraphContract:
+    """Return the contract of a decoder whose next states are outputs, each named next_STATE.
+
+    Args:
+        spec: the eager module's.
+        batch: B, hypotheses a call.
+        output_size: D of the decoder output.
+        states: shapes by name, B on axis 1.
+        initial: what fills a state before the first label, if not 0.
+        settings: see `decoder_contract`.
+    """
+    first = initial or {}
+    return decoder_contract(
+        spec,
+        batch,
+        inputs=tuple(float_spec(name, *shape) for name, shape in states.items()),
+        outputs=(
+            float_spec("decoder_out", batch, output_size),
+            *(float_spec(f"next_{name}", *shape) for name, shape in states.items()),
+        ),
+        state=tuple(
+            Replace(input=name, output=f"next_{name}", batch_axis=1, initial=first.get(name, 0.0))
+            for name in states
+        ),
+        settings=settings,
     )
 
 

@@ -1,6 +1,7 @@
 """The graph `decoder` of a MEGA decoder."""
 
 import copy
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,7 @@ class MEGADecoderGraph(DecoderGraph):
     """One step of a MEGA decoder; its state is that of the moving averages, and windows."""
 
     MODULE = MEGADecoder
+    SETTINGS: ClassVar = {"start": "espnet"}
     decoder: MEGADecoder
 
     @classmethod
@@ -69,7 +71,8 @@ class MEGADecoderGraph(DecoderGraph):
             for kind, plural, size in kinds
             for block in range(blocks)
         ]
-        first_valid = FIRST_VALID[options.start]
+        settings = cls.settings_of(options)
+        first_valid = FIRST_VALID[settings["start"]]
         return decoder_contract(
             spec,
             batch,
@@ -96,7 +99,7 @@ class MEGADecoderGraph(DecoderGraph):
                     for name, output, block, _ in windows
                 ),
             ),
-            settings={"start": options.start},
+            settings=settings,
         )
 
     def module(self, layout: Layout) -> nn.Module:

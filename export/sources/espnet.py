@@ -31,13 +31,13 @@ def read(
     Raises:
         SourceError: an option is not supported, a part of the model or the token list is missing.
     """
-    embed, enc = state.get(f"{DECODER}.embed.weight"), state.get(f"{JOINT}.lin_enc.weight")
-    if embed is None or enc is None:
-        missing = f"{DECODER}.embed.weight" if embed is None else f"{JOINT}.lin_enc.weight"
+    names = (f"{DECODER}.embed.weight", f"{JOINT}.lin_enc.weight", f"{JOINT}.lin_dec.weight")
+    if missing := [name for name in names if name not in state]:
         raise SourceError(
-            f"{where}: {missing} is missing; expected the whole model of an asr_transducer "
+            f"{where}: {missing[0]} is missing; expected the whole model of an asr_transducer "
             "experiment. For the biases alone, give the checkpoint without a config."
         )
+    embed, enc, dec = (state[name] for name in names)
     tokens = config.get("token_list")
     if not isinstance(tokens, list) or len(tokens) != embed.shape[0]:
         got = f"{len(tokens)} entries" if isinstance(tokens, list) else repr(tokens)
@@ -48,7 +48,7 @@ def read(
     joint_options = {
         "output_size": embed.shape[0],
         "encoder_size": enc.shape[1],
-        "decoder_size": embed.shape[1],
+        "decoder_size": dec.shape[1],
         **section(config, "joint_network_conf", where),
     }
     decoder_options = {

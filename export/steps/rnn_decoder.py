@@ -112,8 +112,7 @@ class _GRUStep(nn.Module):
 
 def _parameters(layer: nn.RNNBase, rows: slice) -> list[Tensor]:
     """Return rows of weight_ih, weight_hh, bias_ih and bias_hh."""
-    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    return [getattr(layer, name)[rows] for name in names]
+    return [parameter[rows] for parameter in layer.all_weights[0]]
 
 
 def _side_by_side(layer: nn.RNNBase, rows: slice) -> nn.Linear:

@@ -1,9 +1,11 @@
 """Pairs of our rnn, stateless and rwkv decoders and ESPnet's, with the same weights.
 
 ESPnet's RWKV is constructed without its CUDA kernel, whose `forward` is the definition here.
+`ESPNET` has its decoders of every kind as a search may use them.
 """
 
 import torch
+from espnet2.asr_transducer.decoder.mega_decoder import MEGADecoder as EspnetMEGA
 from espnet2.asr_transducer.decoder.modules.rwkv import attention
 from espnet2.asr_transducer.decoder.rnn_decoder import RNNDecoder as EspnetRNN
 from espnet2.asr_transducer.decoder.rwkv_decoder import RWKVDecoder as EspnetRWKV
@@ -12,6 +14,7 @@ from espnet2.asr_transducer.decoder.stateless_decoder import StatelessDecoder as
 from deploy_bias.model.decoder.rnn_decoder import RNNDecoder
 from deploy_bias.model.decoder.rwkv_decoder import RWKVDecoder
 from deploy_bias.model.decoder.stateless_decoder import StatelessDecoder
+from tests.espnet import models
 from tests.espnet.models import VOCAB, perturb
 
 KINDS = {
@@ -67,6 +70,33 @@ attention.load_wkv_kernel = lambda context_size: None
 attention.WKVLinearAttention = Kernel
 
 
+class Unbatched(EspnetMEGA):
+    """ESPnet's decoder, which scores a batch one by one: together, a shorter hypothesis attends to
+    the zeros that pad it."""
+
+    def batch_score(self, hyps):
+        outs, states = zip(
+            *(super(Unbatched, self).batch_score([hyp]) for hyp in hyps), strict=True
+        )
+        return torch.cat(outs), [self.select_state(state, 0) for state in states]
+
+    def select_state(self, states, idx):
+        alone = isinstance(states[0], dict)
+        return super().select_state(states, idx) if alone else states[idx]
+
+
+class CleanStart(EspnetRWKV):
+    """ESPnet's decoder, which starts where its training starts."""
+
+    def init_state(self, batch_size=1):
+        state = super().init_state(batch_size)
+        state[4].fill_(-1e38)
+        return state
+
+
+ESPNET = {"mega": Unbatched, "rnn": EspnetRNN, "stateless": EspnetStateless, "rwkv": CleanStart}
+
+
 def pair(kind, seed=0, vocab=VOCAB, **options):
     """Our decoder and ESPnet's; the state_dict goes over strictly in both directions."""
     ours_class, espnet_class, small = KINDS[kind]
@@ -84,6 +114,8 @@ def espnet_rollout(decoder, labels, *, start="clean", rescale="espnet"):
 
     `start` and `rescale` are of RWKV, see `deploy_bias.export.steps.rwkv_decoder`.
     """
+    if isinstance(decoder, EspnetMEGA):
+        return models.espnet_rollout(decoder, labels)
     dtype = decoder.embed.weight.dtype
     # ESPnet's rnn has float32 state alone.
     before = torch.get_default_dtype()

@@ -5,23 +5,26 @@ import shutil
 
 import torch
 import yaml
-from espnet2.asr_transducer.decoder.mega_decoder import MEGADecoder
 from espnet2.asr_transducer.encoder.encoder import Encoder
 from espnet2.asr_transducer.joint_network import JointNetwork
 
+from tests.espnet.decoders import ESPNET, KINDS, espnet_rollout
 from tests.espnet.encoders import perturb
-from tests.espnet.models import DIGITS, SMALL, espnet_rollout, random_labels
+from tests.espnet.models import DIGITS, SMALL, random_labels
 from tests.espnet.speech import Espnet, samples_of
 
 WEIGHTS = "valid.loss.best.pth"
 DECODER = SMALL | {"num_blocks": 1, "max_positions": 128}
 
 
-def write_experiment(folder, encoder_conf, decoder_conf=DECODER, vocab=12, joint_size=16):
+def write_experiment(
+    folder, encoder_conf, decoder_conf=DECODER, vocab=12, joint_size=16, decoder="mega"
+):
     """Write config and weights; the frontend and its statistics are those of the shipped model."""
     torch.manual_seed(0)
     config = yaml.safe_load((DIGITS / "config.yaml").read_text()) | {
         "encoder_conf": encoder_conf,
+        "decoder": decoder,
         "decoder_conf": decoder_conf,
         "joint_network_conf": {"joint_space_size": joint_size},
         "token_list": ["<blank>", *(f"t{i}" for i in range(1, vocab))],
@@ -36,10 +39,10 @@ def write_experiment(folder, encoder_conf, decoder_conf=DECODER, vocab=12, joint
     state |= _named("encoder", perturb(encoder))
     torch.save(state, folder / WEIGHTS)
     frames = torch.from_numpy(Espnet(folder).whole(samples_of("prompts_0")))
-    decoder = perturb(MEGADecoder(vocab, **decoder_conf))
-    joint = JointNetwork(vocab, encoder.output_size, decoder_conf["block_size"], joint_size)
-    _fit(joint, frames, decoder)
-    state |= _named("decoder", decoder) | _named("joint_network", joint)
+    module = perturb(ESPNET[decoder](vocab, **decoder_conf))
+    joint = JointNetwork(vocab, encoder.output_size, module.output_size, joint_size)
+    _fit(joint, frames, module)
+    state |= _named("decoder", module) | _named("joint_network", joint)
     torch.save(state, folder / WEIGHTS)
     return folder
 
@@ -62,6 +65,28 @@ def _fit(joint, frames, decoder):
     joint.lin_dec.weight[:3] = -2 * torch.linalg.lstsq(outs, last).solution.T
     joint.lin_out.weight[:3, :3] = torch.tensor([[0.0, 0, 0], [6, 6, 0], [-6, 0, 6]])
     joint.lin_out.bias[0] += 3.0
+
+
+def write_decoder(folder, kind, vocab=11, **conf):
+    """Write the config and weights of a decoder and a joint network; an rnn is left unnamed.
+
+    Returns:
+        ESPnet's decoder.
+    """
+    conf = KINDS[kind][2] | conf
+    torch.manual_seed(0)
+    module = perturb(ESPNET[kind](vocab, **conf))
+    joint = perturb(JointNetwork(vocab, 12, module.output_size, joint_space_size=10))
+    config = {
+        **({} if kind == "rnn" else {"decoder": kind}),
+        "decoder_conf": conf,
+        "joint_network_conf": {"joint_space_size": 10},
+        "token_list": ["<blank>", *(f"t{i}" for i in range(1, vocab))],
+    }
+    folder.mkdir()
+    torch.save(_named("decoder", module) | _named("joint_network", joint), folder / WEIGHTS)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return module
 
 
 def _named(prefix, module):

@@ -1,4 +1,4 @@
-"""Random models with every block and input, exported whole, against ESPnet's own pipeline."""
+"""Random models with every block, input and decoder, exported whole, against ESPnet's pipeline."""
 
 from functools import partial
 
@@ -24,19 +24,30 @@ BODY = [
 ]
 """A block of every kind; each kind alone is compared with ESPnet in tests/deploy_bias/encoder."""
 INPUTS = {"conv2d": {"conv_size": 6}, "vgg": {"vgg_like": True, "conv_size": [4, 6]}}
+STREAMING = {
+    "conv2d": ("rnn", {"embed_size": 10, "hidden_size": 14}),
+    "vgg": ("stateless", {"embed_size": 16}),
+}
+OFFLINE = {
+    "conv2d": ("rnn", {"embed_size": 16, "hidden_size": 12, "rnn_type": "gru", "num_layers": 2}),
+    "vgg": ("rwkv", {"block_size": 16, "num_blocks": 3, "rescale_every": 2}),
+}
+"""Decoders by input; the shipped model has the fourth one."""
 SAMPLES = [samples_of("digits_55"), samples_of("prompts_3")]
 SEARCHES = [("default", 1), ("default", 3), ("maes", 3)]
 
 
-def encoder_conf(name, main):
-    return {"body_conf": BODY, "input_conf": INPUTS[name], "main_conf": main}
+def experiment(folder, name, decoders, main):
+    encoder_conf = {"body_conf": BODY, "input_conf": INPUTS[name], "main_conf": main}
+    decoder, decoder_conf = decoders[name]
+    return write_experiment(folder, encoder_conf, decoder_conf, decoder=decoder)
 
 
 @pytest.fixture(scope="module", params=INPUTS)
 def streaming(request, tmp_path_factory):
     """An experiment folder, and a bundle of it."""
     base = tmp_path_factory.mktemp(request.param)
-    folder = write_experiment(base / "experiment", encoder_conf(request.param, CAUSAL))
+    folder = experiment(base / "experiment", request.param, STREAMING, CAUSAL)
     export_bundle(folder, base / "bundle", ExportOptions(backends=["onnx", "executorch"]))
     return folder, base / "bundle"
 
@@ -55,7 +66,7 @@ def test_streaming(streaming, backend):
 @pytest.mark.parametrize("name", INPUTS)
 def test_offline(name, tmp_path):
     """Without dynamic_chunk_training, so that convolutions look ahead and conv1d leaves out."""
-    folder = write_experiment(tmp_path / "experiment", encoder_conf(name, {}))
+    folder = experiment(tmp_path / "experiment", name, OFFLINE, {})
     export_bundle(folder, tmp_path / "b", ExportOptions(backends=["onnx"], offline=True))
     for samples in SAMPLES:
         expected = Espnet(folder).whole(samples)

@@ -192,6 +192,8 @@ class TestExports:
     def test_onnx_runtime(self, case, tmp_path):
         self.check(case, on_onnx_runtime(case[0], tmp_path))
 
+    # That of rwkv is dear, and in a bundle of tests/export/graphs/test_decoders.py.
+    @pytest.mark.parametrize("case", EXPORTED[:3], indirect=True, ids=str)
     def test_executorch_is_one_delegate_beside_the_embedding(self, case, tmp_path):
         lowered = lower(case[0])
         assert operators(lowered) == {"executorch_call_delegate": 1, "aten::embedding": 1}

@@ -5,29 +5,14 @@ import pytest
 import torch
 import yaml
 from espnet2.asr_transducer.beam_search_transducer import BeamSearchTransducer
-from espnet2.asr_transducer.decoder.mega_decoder import MEGADecoder
 from espnet2.asr_transducer.joint_network import JointNetwork
 
 from deploy_bias.errors import ContractError, OptionError
 from deploy_bias.export import ExportOptions, export_bundle
 from deploy_bias.runtime import Decoder, Joint, load, open_search
+from tests.espnet.decoders import ESPNET, rescale_as_speech2text
 
 BACKENDS = ("onnx", "executorch", "torchscript")
-
-
-class Unbatched(MEGADecoder):
-    """ESPnet's decoder, which scores a batch one by one: together, a shorter hypothesis attends to
-    the zeros that pad it."""
-
-    def batch_score(self, hyps):
-        outs, states = zip(
-            *(super(Unbatched, self).batch_score([hyp]) for hyp in hyps), strict=True
-        )
-        return torch.cat(outs), [self.select_state(state, 0) for state in states]
-
-    def select_state(self, states, idx):
-        alone = isinstance(states[0], dict)
-        return super().select_state(states, idx) if alone else states[idx]
 
 
 def espnet(folder):
@@ -35,7 +20,7 @@ def espnet(folder):
     config = yaml.safe_load((folder / "config.yaml").read_text())
     state = torch.load(folder / "valid.loss.best.pth", weights_only=True)
     vocab = len(config["token_list"])
-    decoder = Unbatched(vocab, **config["decoder_conf"])
+    decoder = ESPNET[config.get("decoder", "rnn")](vocab, **config["decoder_conf"])
     encoder_size = state["joint_network.lin_enc.weight"].shape[1]
     joint = JointNetwork(vocab, encoder_size, decoder.output_size, **config["joint_network_conf"])
     for prefix, module in (("decoder", decoder), ("joint_network", joint)):
@@ -46,6 +31,8 @@ def espnet(folder):
         }
         module.load_state_dict(own, strict=True)
         module.eval()
+    if getattr(decoder, "rescale_every", 0) > 0:
+        rescale_as_speech2text(decoder)
     return decoder, joint, encoder_size
 
 
