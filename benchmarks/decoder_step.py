@@ -1,4 +1,4 @@
-"""One decoder step of every runtime against ESPnet's eager `inference`, at full windows.
+"""One decoder step of every runtime against ESPnet's eager one; MEGA's at full windows.
 
 The bandwidth bound beside each row is what it takes to read the weights and windows once, at the
 read speed measured in the same process.
@@ -18,10 +18,12 @@ from deploy_bias import MEGADecoder
 from deploy_bias.bundle.contract import ModuleSpec, Precision
 from deploy_bias.bundle.manifest import Label
 from deploy_bias.export.backends import exporter
-from deploy_bias.export.graphs.mega_decoder import MEGADecoderGraph
+from deploy_bias.export.graphs import DECODERS
+from deploy_bias.export.graphs.decoder import DecoderGraph
 from deploy_bias.export.options import ExportOptions
 from deploy_bias.runtime import Decoder, Graph
 from deploy_bias.runtime.backends import open_session
+from tests.espnet.decoders import espnet_step_of, pair
 
 VOCAB = 500
 RECIPE = {
@@ -36,6 +38,14 @@ RECIPE = {
 }
 SIZES: dict[str, dict] = {"recipe": RECIPE, "class default": {}}
 CONTEXTS = (64, 256, 1000)
+RECURRENT: dict[str, tuple[str, dict, float]] = {
+    "lstm of 256": ("rnn", {}, 4.0),
+    "lstm of 512, 2 layers": ("rnn", {"hidden_size": 512, "num_layers": 2}, 1.0),
+    "gru of 256": ("rnn", {"rnn_type": "gru"}, 1.0),
+    "rwkv of 256, 4 blocks": ("rwkv", {"block_size": 256}, 4.0),
+    "rwkv of 512, 4 blocks": ("rwkv", {}, 1.0),
+}
+"""ESPnet's name of a decoder, its options, how many times as fast as ESPnet it has to be."""
 AT_LEAST = {("fp32", 256): 3.0, ("fp32", 1000): 6.0, ("int8", 256): 6.0, ("int8", 1000): 10.0}
 RUNTIMES = ("onnx", "executorch")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
@@ -45,7 +55,48 @@ STEPS = 10
 
 def rows() -> list[Row]:
     portable_lib._unsafe_reset_threadpool(1)
-    speed = read_speed()
+    return [*mega_rows(read_speed()), *recurrent_rows()]
+
+
+def recurrent_rows() -> list[Row]:
+    """Time the decoders whose state does not grow."""
+    found = []
+    for title, (kind, options, at_least) in RECURRENT.items():
+        ours, theirs = pair(kind, vocab=VOCAB, small={}, **options)
+        candidates = {"espnet": espnet_stepper(theirs)}
+        for name, step, _ in exported_steps(graph_of(kind, ours), labels=1):
+            candidates[name] = step
+        seconds = time_in_turn(
+            {name: repeated(step) for name, step in candidates.items()}, rounds=15
+        )
+        ms = {name: value / STEPS for name, value in medians(seconds).items()}
+        found += [
+            Row(
+                f"decoder step, {title}, {name}",
+                {"espnet": ms["espnet"], name: ms[name]},
+                ("espnet", name),
+                ratio(seconds, "espnet", name),
+                at_least=at_least,
+            )
+            for name in list(candidates)[1:]
+        ]
+    return found
+
+
+def espnet_stepper(decoder: torch.nn.Module) -> Callable[[], object]:
+    """Return one step of ESPnet's rnn or rwkv decoder, which carries its state."""
+    state, label, run = decoder.init_state(1), torch.tensor([[7]]), espnet_step_of(decoder)
+
+    def step() -> object:
+        nonlocal state
+        with torch.no_grad():
+            out, state = run(label, state)
+        return out
+
+    return step
+
+
+def mega_rows(speed: float) -> list[Row]:
     found = []
     for size, options in SIZES.items():
         torch.manual_seed(0)
@@ -56,7 +107,7 @@ def rows() -> list[Row]:
         read: dict[tuple[str, int], int] = {}
         for context in CONTEXTS:
             candidates = {"espnet": espnet_step(theirs, context)}
-            for name, step, count in exported_steps(ours, context):
+            for name, step, count in exported_steps(graph_of("mega", ours, context), context + 1):
                 candidates[name] = step
                 read[name, context] = count
             seconds = time_in_turn(
@@ -116,13 +167,21 @@ def espnet_step(decoder: EspnetDecoder, context: int) -> Callable[[], object]:
     return step
 
 
-def exported_steps(
-    decoder: MEGADecoder, context: int
-) -> Iterator[tuple[str, Callable[[], object], int]]:
-    """Yield name, step and the bytes that a step reads, of every runtime and precision."""
-    spec = ModuleSpec(type="mega", weights="decoder", options={"vocab_size": VOCAB})
+def graph_of(kind: str, decoder: torch.nn.Module, context: int | None = None) -> DecoderGraph:
+    spec = ModuleSpec(type=kind, weights="decoder", options={"vocab_size": VOCAB})
     options = ExportOptions(context=context)
-    graph = MEGADecoderGraph(decoder, MEGADecoderGraph.contract_of(decoder, spec, options))
+    return DECODERS[kind](decoder, DECODERS[kind].contract_of(decoder, spec, options))
+
+
+def exported_steps(
+    graph: DecoderGraph, labels: int
+) -> Iterator[tuple[str, Callable[[], object], int]]:
+    """Yield name, step and the bytes that a step reads, of every runtime and precision.
+
+    Args:
+        graph: of a decoder.
+        labels: how many are fed beforehand.
+    """
     for runtime in RUNTIMES:
         for precision in PRECISIONS:
             label = Label(
@@ -134,16 +193,16 @@ def exported_steps(
             (exported,) = exporter(runtime).export([graph], precision, lambda _, made=label: made)
             session = open_session(runtime, exported.data, runtime)
             stream = Decoder(Graph(graph.contract, session)).stream()
-            windows = sum(4 * int(np.prod(spec.shape)) for spec in graph.contract.inputs[3:])
+            state = sum(4 * int(np.prod(spec.shape)) for spec in graph.contract.inputs[1:])
             # Of the embedding one row is read, and the file holds all of it.
-            embedding = decoder.embed.weight.numel() * 4
-            count = len(exported.data) - embedding + windows
-            yield f"{runtime} {precision}", full_stream_step(stream, context), count
+            embedding = graph.decoder.embed.weight.numel() * 4
+            count = len(exported.data) - embedding + state
+            yield f"{runtime} {precision}", stream_step(stream, labels), count
 
 
-def full_stream_step(stream, context: int) -> Callable[[], object]:
+def stream_step(stream, labels: int) -> Callable[[], object]:
     state = stream.start()
-    for number in range(context + 1):
+    for number in range(labels):
         _, (state,) = stream.step([state], [number % VOCAB])
 
     def step() -> object:

@@ -97,9 +97,13 @@ class CleanStart(EspnetRWKV):
 ESPNET = {"mega": Unbatched, "rnn": EspnetRNN, "stateless": EspnetStateless, "rwkv": CleanStart}
 
 
-def pair(kind, seed=0, vocab=VOCAB, **options):
-    """Our decoder and ESPnet's; the state_dict goes over strictly in both directions."""
-    ours_class, espnet_class, small = KINDS[kind]
+def pair(kind, seed=0, vocab=VOCAB, small=None, **options):
+    """Our decoder and ESPnet's; the state_dict goes over strictly in both directions.
+
+    `small` has the sizes that `options` leaves out.
+    """
+    ours_class, espnet_class, usual = KINDS[kind]
+    small = usual if small is None else small
     torch.manual_seed(seed)
     theirs = perturb(espnet_class(vocab, **(small | options)))
     ours = ours_class(vocab, **(small | options)).eval()
@@ -122,7 +126,7 @@ def espnet_rollout(decoder, labels, *, start="clean", rescale="espnet"):
     torch.set_default_dtype(dtype)
     try:
         state = decoder.init_state(labels.size(0))
-        step = _step(decoder)
+        step = espnet_step_of(decoder)
         if isinstance(decoder, EspnetRWKV):
             state = [tensor.to(dtype) for tensor in state]
             if start == "clean":
@@ -138,7 +142,8 @@ def espnet_rollout(decoder, labels, *, start="clean", rescale="espnet"):
     return torch.cat(outputs, 1)
 
 
-def _step(decoder):
+def espnet_step_of(decoder):
+    """Return what ESPnet's rnn, stateless or rwkv decoder does for a label and a state."""
     if isinstance(decoder, EspnetRNN):
         return lambda label, state: decoder.rnn_forward(decoder.embed(label), state)
     if isinstance(decoder, EspnetStateless):
