@@ -8,7 +8,7 @@ from torch import nn
 import deploy_bias.export.graphs.rnn_decoder as rnn_graphs
 import deploy_bias.export.graphs.rwkv_decoder as rwkv_graphs
 from deploy_bias.bundle import Bundle
-from deploy_bias.errors import OptionError, SourceError
+from deploy_bias.errors import OptionError
 from deploy_bias.export import ExportOptions, export_bundle, read_source, verify
 from deploy_bias.export.graphs.model import model_graphs
 from deploy_bias.export.rollout import run_case
@@ -152,13 +152,6 @@ class TestOptions:
         contract = self.graph(tmp_path / "e").contract
         assert contract.settings == {"start": "clean", "rescale": "espnet"}
         assert [rule.initial for rule in contract.state] == [0.0, 0.0, 0.0, 0.0, -1e38]
-
-    def test_an_unknown_decoder(self, tmp_path):
-        write_decoder(tmp_path / "e", "stateless")
-        path = tmp_path / "e/config.yaml"
-        path.write_text(path.read_text().replace("decoder: stateless", "decoder: transformer"))
-        with pytest.raises(SourceError, match="'transformer'; supported: 'mega', 'rnn', 'rwkv'"):
-            self.graph(tmp_path / "e")
 
 
 class StateDropped:
