@@ -64,8 +64,8 @@ def rollout(bundle: Path) -> dict[str, np.ndarray]:
         state = stream.start()
         for label in labels:
             outs, (state,) = stream.step([state], [int(label)])
-            key, value = (view[-1].copy() for view in state.windows.views())
-            for name, array in zip(found, (outs[0], state.ema_state, key, value), strict=True):
+            key, value = (view[0, -1].copy() for view in state.windows.views())
+            for name, array in zip(found, (outs[0], state.values[0], key, value), strict=True):
                 found[name].append(np.array(array))
     return {"label": labels, **{name: np.stack(arrays) for name, arrays in found.items()}}
 
@@ -110,8 +110,9 @@ def of_another_model(folder: Path) -> None:
 FAULTS = {
     "empty": lambda folder: (folder / "manifest.json").unlink(),
     "foreign": lambda folder: write(folder / "manifest.json", {"format": "other"}),
-    "newer": lambda folder: edit(folder, format_version=2),
-    "version of text": lambda folder: edit(folder, format_version="1"),
+    "newer": lambda folder: edit(folder, format_version=3),
+    "older": lambda folder: edit(folder, format_version=1),
+    "version of text": lambda folder: edit(folder, format_version="2"),
     "cut": truncate,
     "lost": lambda folder: (folder / "joiner.onnx").unlink(),
     "no backend": lambda folder: without(folder, "onnx"),

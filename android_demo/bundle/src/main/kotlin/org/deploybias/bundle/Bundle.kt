@@ -137,13 +137,13 @@ internal fun <T> parse(
     val version =
         (number as? JsonPrimitive)?.takeUnless { it.isString }?.longOrNull
             ?: throw BundleError("$where: format_version must be an int, got ${said(number)}; export again.")
-    if (version > FORMAT_VERSION) {
+    if (version != FORMAT_VERSION.toLong()) {
+        val upgrade = if (version > FORMAT_VERSION) "upgrade deploy-bias, or " else ""
         throw BundleError(
-            "$where: format version $version, and this deploy_bias reads up to " +
-                "$FORMAT_VERSION; upgrade deploy-bias, or export again with this one.",
+            "$where: format version $version, and this deploy_bias reads $FORMAT_VERSION; " +
+                "${upgrade}export again with this one.",
         )
     }
-    if (version < 1) throw BundleError("$where: format_version must be at least 1, got $version; export again.")
     return try {
         strict.decodeFromJsonElement(serializer, content)
     } catch (error: IllegalArgumentException) {

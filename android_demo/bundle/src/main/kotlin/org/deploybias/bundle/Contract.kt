@@ -9,7 +9,7 @@ import kotlinx.serialization.json.int
 import kotlinx.serialization.json.jsonPrimitive
 
 const val FORMAT = "deploy_bias"
-const val FORMAT_VERSION = 1
+const val FORMAT_VERSION = 2
 
 /** One input or output. A size that the caller chooses is a JSON object; a phone has none of them. */
 @Serializable
@@ -17,6 +17,8 @@ data class TensorSpec(
     val name: String,
     val dtype: DType,
     val shape: List<JsonElement>,
+    val maximum: Long? = null,
+    val rows: Rows? = null,
 ) {
     /** The sizes of a static tensor. */
     fun sizes(): LongArray =
@@ -41,14 +43,27 @@ enum class DType(
     INT64(8),
 }
 
-/** One input that the host carries from step to step, and how its next value is made. */
+/** How many rows of an output's axis 1 are genuine, by the value of an input. */
 @Serializable
-data class State(
+data class Rows(
     val input: String,
+    val offset: Int,
+    val stride: Int,
+) {
+    fun count(value: Int): Int = maxOf(Math.floorDiv(value - offset, stride), 0)
+}
+
+/** One input that the host carries from step to step, and how its next value is made; see [State]. */
+@Serializable
+data class StateRule(
     val update: Update,
-    val output: String?,
-    val row: Int?,
-    val initial: Long,
+    val input: String,
+    val output: String? = null,
+    val row: Int? = null,
+    @SerialName("batch_axis") val batchAxis: Int = 0,
+    val initial: Double = 0.0,
+    val limit: Int? = null,
+    @SerialName("restart_at") val restartAt: Int? = null,
 ) {
     @Serializable
     enum class Update {
@@ -56,13 +71,9 @@ data class State(
         @SerialName("replace")
         REPLACE,
 
-        /** The window without its first row, and a row of the output behind. */
+        /** The window without its oldest rows, and the genuine rows of the output behind. */
         @SerialName("append")
         APPEND,
-
-        /** Likewise with as many rows as the chunk has encoder frames. */
-        @SerialName("extend")
-        EXTEND,
 
         /** The number of valid rows of the windows. */
         @SerialName("count")
@@ -70,22 +81,31 @@ data class State(
     }
 }
 
+/** The eager module that a graph computes. */
+@Serializable
+data class ModuleSpec(
+    val type: String,
+    val weights: String,
+    val options: JsonObject,
+)
+
 /** One graph: its name, the eager module that it computes, its inputs, outputs and state in order. */
 @Serializable
 data class GraphContract(
     val name: String,
     val kind: String,
-    val module: JsonObject,
+    val module: ModuleSpec,
+    val settings: JsonObject,
     val inputs: List<TensorSpec>,
     val outputs: List<TensorSpec>,
-    val state: List<State>,
+    val state: List<StateRule>,
 ) {
     fun input(name: String): TensorSpec = inputs.first { it.name == name }
 
     fun output(name: String): TensorSpec = outputs.first { it.name == name }
 
-    /** A whole number of the module. */
-    fun int(field: String): Int = module.getValue(field).jsonPrimitive.int
+    /** A whole number of the settings. */
+    fun int(field: String): Int = settings.getValue(field).jsonPrimitive.int
 }
 
 /** What every artifact carries inside, so that a lone file explains itself. */
@@ -139,6 +159,7 @@ data class Manifest(
     @SerialName("format_version") val formatVersion: Int,
     val exporter: Map<String, String>,
     val source: Map<String, String>,
+    val options: JsonObject,
     val weights: PlainFile,
     val vectors: PlainFile,
     val tokens: PlainFile?,

@@ -45,7 +45,7 @@ internal class FeatureStream(
         val total = if (isFinal) chunking.total(samples) else chunking.complete(samples)
         val new = (total - frames).toInt()
         val before = if (first) 0 else chunking.carried
-        chunk.features.fill(0)
+        chunk.features.fill(0.0)
         if (!first) chunk.features.copy(carried)
         extract(signal, new, before)
         chunk.frames = before + new

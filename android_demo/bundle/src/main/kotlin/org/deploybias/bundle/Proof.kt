@@ -4,11 +4,9 @@ import kotlinx.serialization.Serializable
 import kotlinx.serialization.json.Json
 import kotlinx.serialization.json.JsonObject
 import kotlinx.serialization.json.double
-import kotlinx.serialization.json.int
 import kotlinx.serialization.json.jsonArray
 import kotlinx.serialization.json.jsonObject
 import kotlinx.serialization.json.jsonPrimitive
-import kotlinx.serialization.json.long
 import java.io.File
 import java.util.Locale
 import kotlin.math.abs
@@ -111,7 +109,7 @@ class Proof(
         var problem: String? = if (cases.isEmpty()) "no test vectors for ${contract.name}; export again." else null
         try {
             for (case in cases.keys) {
-                Rollout(graph).use { rollout ->
+                State(graph).use { rollout ->
                     for (step in 0 until stepsOf(contract, case)) {
                         if (!progress(contract.name)) return null
                         for (spec in contract.inputs) {
@@ -131,7 +129,7 @@ class Proof(
                                 }
                             }
                         }
-                        rollout.next()
+                        rollout.advance()
                     }
                     while (times.size < LEAST_TIMES) times += timed(rollout)
                 }
@@ -163,7 +161,7 @@ class Proof(
         case: String,
     ): Int = vectors.getValue("${contract.name}/$case/${contract.outputs[0].name}").shape[0].toInt()
 
-    private fun timed(rollout: Rollout): Double {
+    private fun timed(rollout: State): Double {
         val begin = System.nanoTime()
         rollout.run()
         return (System.nanoTime() - begin) / 1e6
@@ -215,119 +213,37 @@ class Proof(
     }
 }
 
-/** A graph over steps, the state carried as its contract says. */
-class Rollout(
-    private val graph: Graph,
-) : AutoCloseable {
-    private val contract = graph.contract
-    private val inputs = graph.newInputs()
-
-    val outputs: Array<Tensor> = graph.newOutputs()
-
-    init {
-        for (state in contract.state) input(state.input).fill(state.initial)
+/** Sets an input to one step of stored ones, which have the steps along their first axis. */
+internal fun State.feed(
+    name: String,
+    stored: Tensor,
+    step: Int,
+) {
+    val input = input(name)
+    if (stored.size % input.size != 0 || step * input.size >= stored.size) {
+        throw BundleError("test vectors: $name does not fit its contract; export again.")
     }
-
-    fun input(name: String): Tensor = inputs[contract.inputs.indexOfFirst { it.name == name }]
-
-    /** Sets an input to one step of stored ones, which have the steps along their first axis. */
-    fun feed(
-        name: String,
-        stored: Tensor,
-        step: Int,
-    ) {
-        val input = input(name)
-        if (stored.size % input.size != 0 || step * input.size >= stored.size) {
-            throw BundleError("test vectors of '${contract.name}': $name does not fit its contract; export again.")
-        }
-        when (input.dtype) {
-            DType.FLOAT32 -> input.copy(stored, step * input.size, 0, input.size)
-            DType.INT64 -> for (i in 0 until input.size) input.longs.put(i, stored.longs.get(step * input.size + i))
-        }
+    when (input.dtype) {
+        DType.FLOAT32 -> input.copy(stored, step * input.size, 0, input.size)
+        DType.INT64 -> for (i in 0 until input.size) input.longs.put(i, stored.longs.get(step * input.size + i))
     }
+}
 
-    fun run() = graph.run(inputs, outputs)
-
-    /** The largest difference of an output from one step of stored ones; rubbish is left out. */
-    fun distance(
-        output: Int,
-        stored: Tensor,
-        step: Int,
-    ): Double {
-        val got = outputs[output]
-        // What comes behind the last frame of a chunk is not the encoder's.
-        val count = if (contract.kind == "encoder") rows() * got.shape[2].toInt() else got.size
-        var worst = 0.0
-        for (i in 0 until count) {
-            val wanted = stored.floats.get(step * got.size + i)
-            val found = got.floats.get(i)
-            val off = if (wanted == found) 0.0 else abs(found.toDouble() - wanted)
-            if (!(off <= worst)) worst = if (off.isNaN()) Double.POSITIVE_INFINITY else off
-        }
-        return worst
+/** The largest difference of an output from one step of stored ones; rubbish is left out. */
+internal fun State.distance(
+    output: Int,
+    stored: Tensor,
+    step: Int,
+): Double {
+    val got = outputs[output]
+    // Only one hypothesis of an encoder: what comes behind its genuine rows is not the encoder's.
+    val count = if (hasRows(output)) genuineRows(output) * got.shape[2].toInt() else got.size
+    var worst = 0.0
+    for (i in 0 until count) {
+        val wanted = stored.floats.get(step * got.size + i)
+        val found = got.floats.get(i)
+        val off = if (wanted == found) 0.0 else abs(found.toDouble() - wanted)
+        if (!(off <= worst)) worst = if (off.isNaN()) Double.POSITIVE_INFINITY else off
     }
-
-    /** Makes the state after the step. */
-    fun next() {
-        for (state in contract.state) {
-            val input = input(state.input)
-            if (state.update == State.Update.COUNT) {
-                for (i in 0 until input.size) input.longs.put(i, count(input.longs.get(i)))
-                continue
-            }
-            val output = outputs[contract.outputs.indexOfFirst { it.name == state.output }]
-            when (state.update) {
-                State.Update.REPLACE -> input.copy(output)
-                State.Update.APPEND -> append(input, output, state.row ?: 0)
-                else -> extend(input, output)
-            }
-        }
-    }
-
-    /** A batch of windows (B, N, C), each without its first row, and its own new row (B, C) behind. */
-    private fun append(
-        window: Tensor,
-        output: Tensor,
-        row: Int,
-    ) {
-        val (batch, rows, width) = window.shape.map { it.toInt() }
-        val before = window.toFloatArray()
-        for (b in 0 until batch) {
-            for (i in 0 until (rows - 1) * width) {
-                window.floats.put(
-                    b * rows * width + i,
-                    before[
-                        b * rows * width +
-                            width +
-                            i,
-                    ],
-                )
-            }
-            window.copy(output, (row * batch + b) * width, (b * rows + rows - 1) * width, width)
-        }
-    }
-
-    private fun extend(
-        window: Tensor,
-        output: Tensor,
-    ) {
-        val (_, rows, width) = window.shape.map { it.toInt() }
-        val both = window.toFloatArray() + output.toFloatArray().copyOf(rows() * width)
-        for (i in 0 until window.size) window.floats.put(i, both[both.size - rows * width + i])
-    }
-
-    private fun rows(): Int = encoderFrames(contract, input("frames").longs.get(0).toInt())
-
-    private fun count(valid: Long): Long {
-        if (contract.kind == "encoder") return minOf(valid + rows(), contract.int("left_context").toLong())
-        val options = contract.module.getValue("options").jsonObject
-        val chunkSize = options["chunk_size"]?.jsonPrimitive?.long ?: -1
-        val start =
-            contract.module
-                .getValue("start")
-                .jsonPrimitive.content
-        return nextValid(valid.toInt(), contract.int("context"), chunkSize.toInt(), start).toLong()
-    }
-
-    override fun close() = (inputs + outputs).forEach(Tensor::close)
+    return worst
 }

@@ -51,9 +51,9 @@ class Tensor private constructor(
         target.put(other.source)
     }
 
-    fun fill(value: Long) {
+    fun fill(value: Double) {
         for (i in 0 until size) {
-            if (dtype == DType.INT64) longs.put(i, value) else floats.put(i, value.toFloat())
+            if (dtype == DType.INT64) longs.put(i, value.toLong()) else floats.put(i, value.toFloat())
         }
     }
 

@@ -47,7 +47,7 @@ class BundleTest {
             assertThrows<BundleError> {
                 parse(
                     Manifest.serializer(),
-                    """{"format": "deploy_bias", "format_version": 1}""",
+                    """{"format": "deploy_bias", "format_version": 2}""",
                     "x",
                 )
             }

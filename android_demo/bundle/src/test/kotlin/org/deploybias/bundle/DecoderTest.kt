@@ -24,13 +24,13 @@ class DecoderTest {
     @Test
     fun `every output and every next state of a rollout past three windows equals Python's bit for bit`() {
         val graph = graphs["decoder"]
-        val steps = Rollout(graph)
+        val steps = State(graph)
         val hypothesis = decoder.start()
         for ((step, label) in labels.withIndex()) {
             hypothesis.step(label)
             steps.input("label").longs.put(0, label.toLong())
             steps.run()
-            steps.next()
+            steps.advance()
             val last = steps.input("key_window_0").shape[1].toInt() - 1
             val found =
                 mapOf(
@@ -44,7 +44,7 @@ class DecoderTest {
                 val size = values.size
                 assertArrayEquals(FloatArray(size) { wanted.floats.get(step * size + it) }, values, "$name, step $step")
             }
-            // The hypothesis carries its state in place, the rollout by the letter of the contract.
+            // A state by itself is the hypothesis's.
             assertArrayEquals(steps.outputs[0].toFloatArray(), out(hypothesis))
         }
     }
