@@ -28,10 +28,11 @@ class Tokens:
             )
         lines = bundle.read(file).decode().removesuffix("\n").split("\n")
         self._tokens = [line.rpartition(" ")[0] for line in lines]
-        # As ESPnet's tokenizers join them: pieces of words, characters, or words.
+        # As ESPnet's tokenizers join them.
         kind = bundle.manifest.token_type
-        self._pieces = kind == "bpe" or any(t.startswith(WORD_START) for t in self._tokens)
-        self._characters = kind == "char" or SPACE in self._tokens
+        pieces = any(token.startswith(WORD_START) for token in self._tokens)
+        characters = SPACE in self._tokens
+        self._kind = kind or ("bpe" if pieces else "char" if characters else "word")
         model = bundle.manifest.bpe_model
         self._sentencepiece = (
             None
@@ -50,10 +51,12 @@ class Tokens:
         tokens = [self._tokens[label] for label in labels]
         if self._sentencepiece is not None:
             return str(self._sentencepiece.DecodePieces(tokens))
-        if self._pieces:
+        if self._kind == "bpe":
             return "".join(tokens).replace(WORD_START, " ").strip()
-        if self._characters:
+        if self._kind == "char":
             return "".join(" " if token == SPACE else token for token in tokens)
+        if self._kind == "phn":
+            return "".join(tokens)
         return " ".join(tokens)
 
 

@@ -34,7 +34,7 @@ class Conv1d(nn.Module):
         dilation = whole(conf, "dilation", where, 1)
         groups = whole(conf, "groups", where, 1)
         stride = whole(conf, "stride", where, 1)
-        if causal and dilation > 1:
+        if causal and dilation > 1 and kernel_size > 1:
             raise ValueError(
                 f"{where}: dilation must be 1 with dynamic_chunk_training, got {dilation}: "
                 "ESPnet puts zeros before the frames, and keeps frames, as if it were 1."

@@ -30,6 +30,7 @@ class ConvInput(nn.Module):
     Attributes:
         stride: feature frames between two encoder frames.
         offset: feature frames that the first encoder frame needs, less the stride.
+        least_frames: fewer feature frames are too short an utterance for ESPnet.
         output_size: D.
 
     Raises:
@@ -85,6 +86,8 @@ class ConvInput(nn.Module):
                 f"input_size {input_size} does not fit this input_conf: ESPnet counts {expected} "
                 f"frequencies after its convolutions, which leave {frequencies}."
             )
+        # ESPnet counts as if VGG subsampled by 6.
+        self.least_frames = 11 if subsampling_factor == 6 else self.stride + self.offset
         features = second * frequencies
         self.output = None if output_size is None else nn.Linear(features, output_size)
         self.output_size = features if output_size is None else output_size

@@ -43,6 +43,7 @@ class Encoder(nn.Module):
         stride, offset: F feature frames give (F - offset) // stride encoder frames, one for each
             stride + offset feature frames that it sees by convolution.
         legacy: whether its attention takes ESPnet's legacy positions.
+        least_frames: the smallest F.
         most_frames: the largest F with legacy positions, else None.
 
     Raises:
@@ -70,16 +71,17 @@ class Encoder(nn.Module):
         self.encoders = _Blocks(body, self.embed.output_size, main)
         self.output_size = self.encoders.output_size
         self.stride, self.offset = self.embed.stride, self.embed.offset
+        for block in self.encoders.blocks:
+            if isinstance(block, Conv1d) and not block.causal:
+                self.offset += self.stride * (block.padding + 1 - block.stride)
+                self.stride *= block.stride
+        self.least_frames = max(self.stride + self.offset, self.embed.least_frames)
         self.legacy = main.legacy_positions
         self.most_frames = None
         if self.legacy:
             if any(conf["block_type"] == "conv1d" for _, conf in body):
                 raise ValueError("a conv1d block has no legacy positions.")
             self.most_frames = self.offset + (LEGACY_FRAMES + 1) * self.stride - 1
-        for block in self.encoders.blocks:
-            if isinstance(block, Conv1d) and not block.causal:
-                self.offset += self.stride * (block.padding + 1 - block.stride)
-                self.stride *= block.stride
 
     def forward(self, x: Tensor, x_len: Tensor) -> tuple[Tensor, Tensor]:
         """Encode whole utterances; each as if it were alone in the batch.
@@ -97,9 +99,8 @@ class Encoder(nn.Module):
         Raises:
             ValueError: F is too small for one encoder frame, or too large for legacy positions.
         """
-        least = self.stride + self.offset
-        if x.size(1) < least:
-            raise ValueError(f"x must have at least {least} frames, got {x.size(1)}.")
+        if x.size(1) < self.least_frames:
+            raise ValueError(f"x must have at least {self.least_frames} frames, got {x.size(1)}.")
         if self.most_frames is not None and x.size(1) > self.most_frames:
             raise ValueError(
                 f"x must have at most {self.most_frames} frames, got {x.size(1)}: the legacy "

@@ -81,6 +81,9 @@ def read_main(conf: Mapping[str, Any]) -> MainOptions:
     )
     for name in ("simplified_att_score", "dynamic_chunk_training"):
         flag(conf, name, "main_conf", False)
+    # Whether or not a block has them: ESPnet makes both.
+    options.pos_wise_activation()
+    options.conv_mod_activation()
     if options.rel_pos_type not in REL_POS_TYPES:
         raise ValueError(
             f"main_conf: rel_pos_type must be one of {', '.join(REL_POS_TYPES)}, "

@@ -86,7 +86,10 @@ class UtteranceMVN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, M) to (B, T, M), every utterance of T frames."""
-        centred = x - x.mean(1, keepdim=True)
+        # From the first frame on, or a band that does not change is nothing but the rounding of
+        # its mean, and divided by its own deviation that is about 1.
+        centred = x - x[:, :1]
+        centred = centred - centred.mean(1, keepdim=True)
         if self.norm_vars:
             std = centred.square().mean(1, keepdim=True).sqrt().clamp(min=self.eps)
             return (centred if self.norm_means else x) / std

@@ -17,11 +17,11 @@ from deploy_bias.runtime.tokens import Tokens
 def tokens(digits_bundle, monkeypatch):
     """Make tokens of any list."""
 
-    def make(*names):
+    def make(*names, kind=None):
         data = "".join(f"{name} {number}\n" for number, name in enumerate(names)).encode()
         file = File(path="tokens.txt", sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
         bundle = Bundle(digits_bundle.folder)
-        bundle.manifest = bundle.manifest.model_copy(update={"tokens": file})
+        bundle.manifest = bundle.manifest.model_copy(update={"tokens": file, "token_type": kind})
         monkeypatch.setattr(bundle, "read", lambda _: data)
         return Tokens(bundle)
 
@@ -44,6 +44,11 @@ def test_pieces_of_words(tokens):
 def test_characters(tokens):
     found = tokens("<blank>", "<space>", "a", "b")
     assert found.text([2, 3, 1, 2]) == "ab a"
+
+
+def test_phones(tokens):
+    found = tokens("<blank>", "AH0", "<space>", "B", kind="phn")
+    assert found.text([1, 3, 1]) == "AH0BAH0"
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +82,11 @@ def bpe_tokens(digits_bundle, bpe_model, monkeypatch):
         }
         bundle = Bundle(digits_bundle.folder)
         bundle.manifest = bundle.manifest.model_copy(
-            update={"tokens": described["tokens.txt"], "bpe_model": described["bpe.model"]}
+            update={
+                "tokens": described["tokens.txt"],
+                "token_type": "bpe",
+                "bpe_model": described["bpe.model"],
+            }
         )
         monkeypatch.setattr(bundle, "read", lambda file: contents[file.path])
         return Tokens(bundle), processor

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from espnet2.asr_transducer.utils import TooShortUttError
 
 from deploy_bias.model.encoder import Encoder, build_encoder
 from tests.espnet.encoders import (
@@ -74,6 +75,23 @@ class TestEqualsEspnet:
         # Past pos_enc_max_len, where ESPnet extends its table.
         ours, theirs = pair("conformer", main_conf={"pos_enc_max_len": 10})
         check(ours, theirs, torch.randn(1, 1200, FEATURES))
+
+    def test_a_dilation_of_a_single_frame_is_none(self):
+        body = [{"block_type": "conv1d", "output_size": 16, "kernel_size": 1, "dilation": 2}]
+        for main in ({}, CAUSAL):
+            ours, theirs = pair([*body, {"block_type": "conformer", **SMALL}], main_conf=main)
+            check(ours, theirs, torch.randn(1, 40, FEATURES))
+
+    @pytest.mark.parametrize("conf", INPUTS[1:], ids=str)
+    def test_it_refuses_what_is_too_short_for_espnet(self, conf):
+        ours, theirs = pair("conformer", conf)
+        least = ours.least_frames
+        check(ours, theirs, torch.randn(1, least, FEATURES))
+        short = torch.randn(1, least - 1, FEATURES), torch.tensor([least - 1])
+        with pytest.raises(TooShortUttError):
+            theirs(*short)
+        with pytest.raises(ValueError, match=f"at least {least} frames"):
+            ours(*short)
 
     def test_the_shipped_model(self):
         check(*digits(), torch.randn(1, 200, 40))
@@ -184,9 +202,11 @@ class TestRefusals:
             ({"left_chunk_size": 4}, "activation option 'left_chunk_size' is unknown"),
         ],
     )
-    def test_of_main_options(self, main, message):
+    @pytest.mark.parametrize("kind", ["conformer", "branchformer", "ebranchformer", "conv1d"])
+    def test_of_main_options(self, main, message, kind):
+        body = conv1d() if kind == "conv1d" else block(block_type=kind)
         with pytest.raises(ValueError, match=message):
-            Encoder(FEATURES, block(), {}, main)
+            Encoder(FEATURES, body, {}, main)
 
     @pytest.mark.parametrize(
         ("body", "input_conf", "main", "message"),
@@ -215,7 +235,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match="input_size must be at least"):
             Encoder(4, block(), conf)
         encoder = Encoder(FEATURES, block(), conf).eval()
-        least = encoder.stride + encoder.offset
+        least = encoder.least_frames
         assert encoder(torch.randn(1, least, FEATURES), torch.tensor([least]))[0].size(1) == 1
         with pytest.raises(ValueError, match=f"at least {least} frames, got {least - 1}"):
             encoder(torch.randn(1, least - 1, FEATURES), torch.tensor([least - 1]))
