@@ -18,7 +18,7 @@ from deploy_bias.bundle.manifest import Artifact, File, Label, Manifest
 from deploy_bias.errors import BackendError, BundleError, OptionError, SourceError
 from deploy_bias.export.backends import EXPORTERS, Exported, Exporter, LabelOf, exporter
 from deploy_bias.export.graph import ExportGraph
-from deploy_bias.export.graphs.model import model_graphs, offline_graphs
+from deploy_bias.export.graphs.model import model_graphs, offline_graphs, streaming_notes
 from deploy_bias.export.options import ExportOptions
 from deploy_bias.export.parity.gate import one_thread, verify
 from deploy_bias.export.parity.results import Mismatch, Report
@@ -69,19 +69,25 @@ def export_bundle(
     exporters = {name: exporter(name) for name in plan}
     for name in plan:
         require(name)  # or nothing could be proven, and that is known before the work
-    wish = "--dynamic" if options.dynamic else "--offline" if options.offline else None
-    if wish and not any(maker.DYNAMIC for maker in exporters.values()):
-        able = ", ".join(name for name in EXPORTERS if exporter(name).DYNAMIC)
-        raise OptionError(f"{wish}: none of {', '.join(plan)} can; add --backend {able}.")
+    if options.dynamic or options.offline:
+        _check_dynamic("--dynamic" if options.dynamic else "--offline", exporters)
 
     progress("read the checkpoint")
     model = _read(source, config, checkpoint)
+    for note in model.notes:
+        progress(note)
+    if model.whole_alone is not None and not options.offline:
+        progress(f"take --offline, for whole utterances: {model.whole_alone}")
+        _check_dynamic("--offline, which this model needs", exporters)
+        options = options.model_copy(update={"offline": True})
     if not model.parts and set(options.precisions) != {"fp32"}:
         raise OptionError(
             f"--precision {','.join(options.precisions)}: a bias has no linear layers to quantise; "
             "leave --precision out, or give the whole experiment."
         )
     static = model_graphs(model, options)
+    for note in streaming_notes(static):
+        progress(note)
     flexible = model_graphs(model, options, dynamic=True) if options.dynamic else static
     whole = offline_graphs(model, options) if options.offline else []
     weights = _save(
@@ -126,6 +132,13 @@ def export_bundle(
         (folder / PARITY).write_text(report.to_json(), encoding="utf-8")
         _replace(folder, output, Path(scratch))
     return report
+
+
+def _check_dynamic(wish: str, exporters: Mapping[str, Exporter]) -> None:
+    """Raise an OptionError unless a backend takes dynamic lengths."""
+    if not any(maker.DYNAMIC for maker in exporters.values()):
+        able = ", ".join(name for name in EXPORTERS if exporter(name).DYNAMIC)
+        raise OptionError(f"{wish}: none of {', '.join(exporters)} can; add --backend {able}.")
 
 
 def _read(
@@ -198,7 +211,7 @@ def _write_tokens(folder: Path, vocabulary: Vocabulary | None) -> dict[str, Any]
         return {}
     lines = [f"{token} {number}\n" for number, token in enumerate(vocabulary.tokens)]
     model = vocabulary.bpe_model
-    known = vocabulary.token_type in ("bpe", "char", "word")
+    known = vocabulary.token_type in ("bpe", "char", "word", "phn")
     return {
         "tokens": _write(folder, "tokens.txt", "".join(lines).encode()),
         "token_type": vocabulary.token_type if known else None,

@@ -68,6 +68,11 @@ class Chunking:
         """The frames at the start of a chunk that end the chunk before it."""
         return 2 * self.subsampling_factor + 3
 
+    @property
+    def equals_espnet(self) -> bool:
+        """Whether ESPnet's streaming has these chunks; if not, it has wrong frames."""
+        return self.n_fft % (2 * self.hop_length) == 0
+
     def complete(self, samples: int) -> int:
         """Return how many frames so many samples complete, when more may follow."""
         return max(0, (samples + self.edge - self.n_fft) // self.hop_length + 1)

@@ -73,7 +73,7 @@ class Manifest(Strict):
     weights: File
     vectors: File
     tokens: File | None = None
-    token_type: Literal["bpe", "char", "word"] | None = None
+    token_type: Literal["bpe", "char", "word", "phn"] | None = None
     bpe_model: File | None = None
     artifacts: tuple[Artifact, ...] = Field(min_length=1)
 

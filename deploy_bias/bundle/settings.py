@@ -1,6 +1,6 @@
 """What the contract of a graph says to its host besides inputs, outputs and state, by kind."""
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from deploy_bias.bundle.chunking import Chunking
 from deploy_bias.bundle.contract import Strict
@@ -38,3 +38,14 @@ class EncoderSettings(Strict):
     stride: PositiveInt
     offset: NonNegativeInt
     left_context: NonNegativeInt
+
+
+class JointSettings(Strict):
+    """Of the kind `joint`.
+
+    blank_durations: the frames that each blank stands for. The blanks are the first labels, and
+    the last of them is the usual one, which a decoder is fed first. A multi-blank transducer has
+    several (arXiv:2211.03541), any other one.
+    """
+
+    blank_durations: tuple[PositiveInt, ...] = Field((1,), min_length=1)

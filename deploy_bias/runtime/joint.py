@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from deploy_bias.bundle.contract import settings_of
+from deploy_bias.bundle.settings import JointSettings
 from deploy_bias.errors import ContractError
 from deploy_bias.runtime.checks import check_finite, check_kind, describe
 from deploy_bias.runtime.graph import Graph
@@ -25,6 +27,7 @@ class Joint:
         encoder_out, decoder_out = graph.contract.inputs
         self.batch, self.encoder_size = encoder_out.static_shape
         self.decoder_size = decoder_out.static_shape[1]
+        self.blank_durations = settings_of(graph.contract, JointSettings).blank_durations
         self.vocab_size = graph.contract.outputs[0].static_shape[1]
 
     def check(self, encoder_out: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from deploy_bias.bundle.settings import FrontendSettings
 from deploy_bias.errors import SourceError
 from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
 from deploy_bias.export.sources.state_dict import fill, named_weights, part
+from deploy_bias.export.steps.chunk import WholeUtteranceError
 from deploy_bias.export.steps.frontend import FrontendStep
 from deploy_bias.model.frontend import DefaultFrontend, GlobalMVN, UtteranceMVN, get_frontend
 
@@ -69,7 +70,7 @@ class FrontendGraph(ExportGraph):
         """
         frontend, normalize = build_frontend(spec, state, where)
         if isinstance(normalize, UtteranceMVN):
-            raise ValueError("normalize utterance_mvn needs the whole utterance.")
+            raise WholeUtteranceError("normalize utterance_mvn needs the whole utterance.")
         chunking = settings.chunking
         # One call is enough for each chunk: what is carried over is not computed again.
         frames = max(
@@ -165,23 +166,26 @@ def frontend_weights(
 
 
 def _build_normalize(
-    kind: str | None, options: Mapping[str, bool], state: Mapping[str, Tensor], where: str
+    kind: str | None, options: Mapping[str, Any], state: Mapping[str, Tensor], where: str
 ) -> Normalize:
-    match kind:
-        case None:
-            return None
-        case "utterance_mvn":
-            return UtteranceMVN(**options)
-        case "global_mvn":
-            own = part(NORMALIZE, state)
-            if own.keys() != {"mean", "std"}:
+    try:
+        match kind:
+            case None:
+                return None
+            case "utterance_mvn":
+                return UtteranceMVN(**options)
+            case "global_mvn":
+                own = part(NORMALIZE, state)
+                if own.keys() != {"mean", "std"}:
+                    raise SourceError(
+                        f"{where}: expected {NORMALIZE}.mean and {NORMALIZE}.std, got "
+                        f"{', '.join(sorted(own)) or 'none'}; global_mvn has both."
+                    )
+                return GlobalMVN.of(own["mean"], own["std"], **options)
+            case _:
                 raise SourceError(
-                    f"{where}: expected {NORMALIZE}.mean and {NORMALIZE}.std, got "
-                    f"{', '.join(sorted(own)) or 'none'}; global_mvn has both."
+                    f"{where}: normalize {kind!r} is not supported; global_mvn, utterance_mvn and "
+                    "null are."
                 )
-            return GlobalMVN.of(own["mean"], own["std"], **options)
-        case _:
-            raise SourceError(
-                f"{where}: normalize {kind!r} is not supported; global_mvn, utterance_mvn and "
-                "null are."
-            )
+    except (TypeError, ValueError) as error:
+        raise SourceError(f"{where}: normalize_conf: {error}") from error

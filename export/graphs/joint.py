@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from deploy_bias.bundle.contract import GraphContract, ModuleSpec, TensorSpec
+from deploy_bias.bundle.settings import JointSettings
 from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
 from deploy_bias.export.numerics.rounding import rounded
 from deploy_bias.export.options import ExportOptions
@@ -40,8 +41,9 @@ class JointGraph(ExportGraph):
         state: Mapping[str, Tensor],
         options: ExportOptions,
         where: str,
+        blank_durations: tuple[int, ...] = (1,),
     ) -> Self:
-        """Make the graph; see `DecoderGraph.make`."""
+        """Make the graph; see `DecoderGraph.make` and `JointSettings`."""
         joint = build(JointNetwork, spec, "joint_network_conf", state, where)
 
         def features(name: str, size: int) -> TensorSpec:
@@ -51,6 +53,9 @@ class JointGraph(ExportGraph):
             name="joint",
             kind="joint",
             module=spec,
+            settings=JointSettings(blank_durations=blank_durations).model_dump(
+                mode="json", exclude_defaults=True
+            ),
             inputs=(
                 features("encoder_out", joint.lin_enc.in_features),
                 features("decoder_out", joint.lin_dec.in_features),

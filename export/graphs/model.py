@@ -1,7 +1,9 @@
 """All graphs of a model: from a checkpoint to export."""
 
+from collections.abc import Sequence
+
 from deploy_bias.bundle.chunking import Chunking
-from deploy_bias.bundle.contract import ModuleSpec
+from deploy_bias.bundle.contract import ModuleSpec, settings_of
 from deploy_bias.bundle.settings import FrontendSettings
 from deploy_bias.errors import OptionError
 from deploy_bias.export.graph import ExportGraph
@@ -14,6 +16,7 @@ from deploy_bias.export.graphs.offline import OfflineEncoderGraph, OfflineFronte
 from deploy_bias.export.options import ExportOptions
 from deploy_bias.export.sources import Source
 from deploy_bias.export.sources.source import Bias
+from deploy_bias.export.steps.chunk import WholeUtteranceError
 from deploy_bias.model.frontend import get_frontend
 
 SUBSAMPLING_FACTOR = 4
@@ -46,7 +49,8 @@ def model_graphs(
         for name, module in decoder.decoder.named_modules()
         if isinstance(module, Bias)
     }
-    joint = JointGraph.make(source.parts["joint"], state, options, where)
+    durations = source.blank_durations
+    joint = JointGraph.make(source.parts["joint"], state, options, where, durations)
     speech = [] if options.offline else _speech_graphs(source, options)
     return [*speech, *bias_graphs(biases, options, dynamic), decoder, joint]
 
@@ -82,11 +86,30 @@ def _speech_graphs(source: Source, options: ExportOptions) -> list[ExportGraph]:
             FrontendGraph.make(frontend, state, settings, where),
             EncoderGraph.make(encoder, state, frames, context, where),
         ]
+    except WholeUtteranceError as error:
+        raise OptionError(
+            f"the model cannot stream: {error} Take --offline for whole utterances."
+        ) from error
     except ValueError as error:
         raise OptionError(
             f"the model cannot stream in chunks of {options.chunk_ms} ms: {error} Take other "
             "chunks, or --offline for whole utterances."
         ) from error
+
+
+def streaming_notes(graphs: Sequence[ExportGraph]) -> list[str]:
+    """Return what the user should know of how a model streams."""
+    notes = []
+    for graph in graphs:
+        if graph.contract.kind == "frontend":
+            settings = settings_of(graph.contract, FrontendSettings)
+            if not settings.chunking.equals_espnet:
+                notes.append(
+                    f"with n_fft {settings.n_fft} and hop_length {settings.hop_length} ESPnet's "
+                    "streaming loses frames at the borders of chunks, and this loses none: scores "
+                    "differ from ESPnet's"
+                )
+    return notes
 
 
 def _frontend_settings(

@@ -16,12 +16,15 @@ Source: `espnet2.tasks.asr`, `espnet2.asr.encoder.conformer_encoder` and `.e_bra
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from deploy_bias.errors import SourceError
+from deploy_bias.export.sources.espnet import read_tokens, read_transducer
+from deploy_bias.export.sources.files import Files
+from deploy_bias.export.sources.source import Source
 from deploy_bias.model.encoder.positions import LEGACY_FRAMES
 
 BLANK = "<blank>"
@@ -137,9 +140,36 @@ ENCODERS = {
 }
 
 
-def is_asr_task(config: Mapping[str, Any]) -> bool:
-    """Return whether a config.yaml is of a transducer of the `asr` task."""
-    return config.get("decoder") == "transducer"
+WHOLE_ALONE = "ESPnet's asr task trains with the whole utterance in sight, and cannot stream."
+
+
+def read(
+    config: Mapping[str, Any], state: Mapping[str, Tensor], files: Files, where: str
+) -> Source:
+    """Read an experiment of the task.
+
+    Args:
+        config: the content of config.yaml.
+        state: the whole model.
+        files: of the experiment.
+        where: the files, for errors.
+
+    Raises:
+        SourceError: the model is no transducer, an option is unknown or not supported, or a part of
+            the model or the token list is missing.
+    """
+    if config.get("decoder") != "transducer":
+        raise SourceError(
+            f"{where}: decoder {config.get('decoder')!r} of ESPnet's asr task is not supported; "
+            "transducer is."
+        )
+    config = {**config, "token_list": read_tokens(config, files, where)}
+    translated, weights = translate(config, state, where)
+    return replace(
+        read_transducer(translated, weights, files, where),
+        blank_durations=blank_durations(config),
+        whole_alone=WHOLE_ALONE,
+    )
 
 
 def translate(
@@ -148,7 +178,7 @@ def translate(
     """Return config and weights as `asr_transducer` has them.
 
     Args:
-        config: the content of config.yaml, see `is_asr_task`.
+        config: the content of config.yaml, of a transducer.
         state: the whole model.
         where: the files, for errors.
 

@@ -1,13 +1,13 @@
 """An experiment of ESPnet's task `asr_transducer`."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from deploy_bias.bundle.contract import ModuleSpec
 from deploy_bias.errors import SourceError
+from deploy_bias.export.sources.files import Files
 from deploy_bias.export.sources.frames import read_frames
 from deploy_bias.export.sources.source import Source, Vocabulary
 from deploy_bias.model.frontend import get_frontend
@@ -17,15 +17,45 @@ FRONTEND, ENCODER = "frontend", "encoder"
 """ESPnet's prefixes of the modules in a checkpoint."""
 
 
+ASR_OPTIONS = {"main_conf": ("rel_pos_type",), "body_conf": ("cgmlp_linear_units",)}
+"""Options of our encoder that ESPnet has in its `asr` task alone."""
+
+
 def read(
-    config: Mapping[str, Any], state: Mapping[str, Tensor], folder: Path, where: str
+    config: Mapping[str, Any], state: Mapping[str, Tensor], files: Files, where: str
 ) -> Source:
-    """Read the modules of a transducer, by their options and names.
+    """Read an experiment of the task.
 
     Args:
         config: the content of config.yaml.
         state: the whole model.
-        folder: of config.yaml, which may hold encoder frames.
+        files: of the experiment.
+        where: the files, for errors.
+
+    Raises:
+        SourceError: an option is not supported, a part of the model or the token list is missing.
+    """
+    conf = section(config, "encoder_conf", where)
+    for name, options in ASR_OPTIONS.items():
+        parts = conf.get(name) or {}
+        for part in parts if isinstance(parts, list) else [parts]:
+            if unknown := [option for option in options if option in part]:
+                raise SourceError(
+                    f"{where}: encoder_conf: {name}: option {unknown[0]!r} is unknown; ESPnet has "
+                    "it in its asr task alone."
+                )
+    return read_transducer(config, state, files, where)
+
+
+def read_transducer(
+    config: Mapping[str, Any], state: Mapping[str, Tensor], files: Files, where: str
+) -> Source:
+    """Read the modules of a transducer, by their options and names.
+
+    Args:
+        config: options as `asr_transducer` has them.
+        state: the whole model, in its names.
+        files: of the experiment.
         where: the files, for errors.
 
     Raises:
@@ -35,10 +65,11 @@ def read(
     if missing := [name for name in names if name not in state]:
         raise SourceError(
             f"{where}: {missing[0]} is missing; expected the whole model of an asr_transducer "
-            "experiment. For the biases alone, give the checkpoint without a config."
+            "experiment. For the biases alone, give the checkpoint where no config.yaml is "
+            "beside it."
         )
     embed, enc, dec = (state[name] for name in names)
-    tokens = config.get("token_list")
+    tokens = read_tokens(config, files, where)
     if not isinstance(tokens, list) or len(tokens) != embed.shape[0]:
         got = f"{len(tokens)} entries" if isinstance(tokens, list) else repr(tokens)
         raise SourceError(
@@ -61,6 +92,13 @@ def read(
         ),
         "joint": ModuleSpec(type="JointNetwork", weights=JOINT, options=joint_options),
     }
+    bpe_model, notes = _read_bpe_model(config, files)
+    if config.get("speech_volume_normalize") is not None:
+        notes += (
+            f"speech_volume_normalize is {config['speech_volume_normalize']}: ESPnet's "
+            "asr_inference command scales recordings so; its Speech2Text and this do not",
+        )
+    assert files.config is not None
     return Source(
         where=where,
         info={},
@@ -69,9 +107,10 @@ def read(
         vocabulary=Vocabulary(
             tokens=tuple(str(token) for token in tokens),
             token_type=config.get("token_type"),
-            bpe_model=_read_bpe_model(config.get("bpemodel"), folder),
+            bpe_model=bpe_model,
         ),
-        frames=read_frames(folder, state, joint_options["encoder_size"]),
+        frames=read_frames(files.config.parent, state, joint_options["encoder_size"]),
+        notes=notes,
     )
 
 
@@ -93,12 +132,9 @@ def _speech_parts(config: Mapping[str, Any], where: str) -> dict[str, ModuleSpec
         raise SourceError(f"{where}: frontend_conf: {error}") from error
     options = {
         "frontend_conf": frontend_conf,
-        "normalize": config.get("normalize"),
-        "normalize_conf": {
-            name: bool(normalize_conf[name])
-            for name in ("norm_means", "norm_vars")
-            if name in normalize_conf
-        },
+        # Without a word of it ESPnet takes utterance_mvn.
+        "normalize": config.get("normalize", "utterance_mvn"),
+        "normalize_conf": _normalize_options(normalize_conf),
     }
     encoder_conf = section(config, "encoder_conf", where)
     return {
@@ -123,16 +159,42 @@ def section(config: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     return dict(options)
 
 
-def _read_bpe_model(path: str | None, folder: Path) -> bytes | None:
-    """Read the sentencepiece model, if it is found.
+def read_tokens(config: Mapping[str, Any], files: Files, where: str) -> Any:
+    """Return the token list, which may be the path of a file.
 
-    A recipe names it relative to its own folder, two above the experiment's. Without it pieces
-    are joined where words start, so it may be missing.
+    Raises:
+        SourceError: the file is not there, or no text.
     """
+    tokens = config.get("token_list")
+    if not isinstance(tokens, str):
+        return tokens
+    path = files.find(tokens)
     if path is None:
-        return None
-    for place in (folder, folder.parent.parent, Path()):
-        for name in (path, Path(path).name):
-            if (place / name).is_file():
-                return (place / name).read_bytes()
-    return None
+        raise SourceError(
+            f"{where}: token_list: {tokens} is not there; put the file beside config.yaml."
+        )
+    try:
+        return [line.rstrip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{where}: token_list: {path} is no text ({error}).") from error
+
+
+def _normalize_options(conf: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what acts in decoding: the statistics, and with them their eps, are in the weights."""
+    return {name: value for name, value in conf.items() if name != "stats_file"}
+
+
+def _read_bpe_model(
+    config: Mapping[str, Any], files: Files
+) -> tuple[bytes | None, tuple[str, ...]]:
+    """Read the sentencepiece model, if it is found; else there is a note.
+
+    Without it pieces are joined where words start, so it may be missing.
+    """
+    name = config.get("bpemodel")
+    if name is None or config.get("token_type", "bpe") != "bpe":
+        return None, ()
+    path = files.find(name)
+    if path is None:
+        return None, (f"bpemodel {name} is not there: pieces are joined without it",)
+    return path.read_bytes(), ()

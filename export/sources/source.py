@@ -31,6 +31,9 @@ class Source:
     state: the tensors of the parts, by name.
     vocabulary: of a transducer.
     frames: encoder frames to prove a transducer on, see `deploy_bias.export.sources.frames`.
+    blank_durations: the frames of each blank, see `deploy_bias.bundle.settings.JointSettings`.
+    whole_alone: why the model takes whole utterances alone; None if it may stream.
+    notes: what the user should know.
     """
 
     where: str
@@ -40,3 +43,6 @@ class Source:
     state: Mapping[str, Tensor] = field(default_factory=dict)
     vocabulary: Vocabulary | None = None
     frames: Mapping[str, Tensor] = field(default_factory=dict)
+    blank_durations: tuple[int, ...] = (1,)
+    whole_alone: str | None = None
+    notes: tuple[str, ...] = ()

@@ -1,11 +1,13 @@
 """Read a checkpoint as data, and load the part that a module is made of, strictly."""
 
+import datetime
 import inspect
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,23 @@ from deploy_bias.errors import SourceError
 
 PLACEHOLDER = "_pe"
 """ESPnet's rotary bias saves this, which is never filled: any bits, NaN too."""
+
+OPTIONAL = "num_batches_tracked"
+"""Of a batch normalisation: it counts what training saw, and changes nothing in eval mode."""
+
+PARTS = ("encoder", "decoder", "joint_network")
+"""ESPnet's prefixes of the parts that every transducer has."""
+
+_SCALAR = np.float64(0).__reduce__()[0]  # how a number of numpy is pickled
+TRAINER_TYPES: tuple[Any, ...] = (
+    datetime.timedelta,
+    np.dtype,
+    type(np.dtype(np.float32)),
+    type(np.dtype(np.float64)),
+    type(np.dtype(np.int64)),
+    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+)
+"""What ESPnet's trainer writes beside tensors, in its reporter above all: numbers and durations."""
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -44,13 +63,14 @@ def fill(
     Raises:
         SourceError: a tensor is missing, unknown, of another shape or kind, or not finite.
     """
-    given = {name: tensor for name, tensor in part(prefix, state).items() if not _ignored(name)}
-    wanted = {name: t for name, t in module.state_dict().items() if not _ignored(name)}
+    given = {n: tensor for n, tensor in part(prefix, state).items() if not _is(PLACEHOLDER, n)}
+    wanted = {n: tensor for n, tensor in module.state_dict().items() if not _is(PLACEHOLDER, n)}
 
     def full(name: str) -> str:
         return f"{prefix}.{name}".lstrip(".")
 
-    problems = [f"{full(name)} is missing" for name in sorted(wanted.keys() - given.keys())] + [
+    missing = sorted(name for name in wanted.keys() - given.keys() if not _is(OPTIONAL, name))
+    problems = [f"{full(name)} is missing" for name in missing] + [
         f"{full(name)} is unknown" for name in sorted(given.keys() - wanted.keys())
     ]
     problems += [
@@ -76,8 +96,8 @@ def fill(
     return module.requires_grad_(False).eval()
 
 
-def _ignored(name: str) -> bool:
-    return name.rpartition(".")[2] == PLACEHOLDER
+def _is(leaf: str, name: str) -> bool:
+    return name.rpartition(".")[2] == leaf
 
 
 def build(
@@ -99,8 +119,11 @@ def build(
     Raises:
         SourceError: an option is not supported, or the weights do not fit.
     """
-    known = list(inspect.signature(kind).parameters)
-    if unknown := [name for name in spec.options if name not in known]:
+    parameters = inspect.signature(kind).parameters.values()
+    known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    # Options that are not its own it passes on, to what refuses those that it does not know.
+    passes_on = len(known) < len(parameters)
+    if not passes_on and (unknown := [name for name in spec.options if name not in known]):
         raise SourceError(
             f"{where}: {section}: option {unknown[0]!r} is unknown, supported: {', '.join(known)}."
         )
@@ -133,7 +156,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
             content: Any = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(list(TRAINER_TYPES)):
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise SourceError(
             f"{path}: its pickle holds more than tensors, which could run code, so it is not "
@@ -151,6 +175,20 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     ):
         raise SourceError(f"{path}: expected a state_dict, names to tensors.")
     return content
+
+
+def unwrap(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a model's tensors without the prefix that all share: of DataParallel, or a wrapper.
+
+    Without such a prefix, or with one that leads to no transducer, they stay as they are.
+    """
+    names = list(state)
+    while names and not any(name.split(".")[0] in PARTS for name in names):
+        first = names[0].split(".")[0]
+        if not all(name.startswith(f"{first}.") for name in names):
+            return dict(state)
+        names = [name.removeprefix(f"{first}.") for name in names]
+    return dict(zip(names, state.values(), strict=True))
 
 
 def check_finite(tensor: Tensor, where: str) -> None:

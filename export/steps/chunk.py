@@ -10,6 +10,10 @@ import torch
 from torch import Tensor
 
 
+class WholeUtteranceError(ValueError):
+    """A model needs the whole utterance, whatever the chunks."""
+
+
 class WindowShape(NamedTuple):
     """A window's name within its block, R and C."""
 

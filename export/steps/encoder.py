@@ -31,7 +31,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.export.steps.chunk import Chunk, WindowShape
+from deploy_bias.export.steps.chunk import Chunk, WholeUtteranceError, WindowShape
 from deploy_bias.export.steps.encoder_blocks import (
     BlockStep,
     BranchformerStep,
@@ -83,7 +83,7 @@ class EncoderStep(nn.Module):
         self.left_context = left_context
         self.frames = self.encoder_frames(feature_frames)
         if encoder.legacy:
-            raise ValueError("legacy positions depend on the length of the whole utterance.")
+            raise WholeUtteranceError("legacy positions depend on how long the utterance is.")
         if self.frames < 1:
             least = self.embed.offset + 3 * self.embed.stride
             raise ValueError(f"feature_frames must be at least {least}, got {feature_frames}.")
@@ -156,7 +156,7 @@ class EncoderStep(nn.Module):
 def _block_step(block: nn.Module, index: int, positions: Tensor, left_context: int) -> BlockStep:
     if isinstance(block, Conv1d):
         if not block.causal:
-            raise ValueError(
+            raise WholeUtteranceError(
                 f"block {index} is a conv1d without dynamic_chunk_training, which cannot stream: "
                 "in ESPnet it gives all earlier frames again with every chunk."
             )

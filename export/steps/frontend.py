@@ -22,6 +22,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from deploy_bias.export.steps.chunk import WholeUtteranceError
 from deploy_bias.model.frontend.default import LEAST_POWER, DefaultFrontend
 from deploy_bias.model.frontend.mvn import GlobalMVN, UtteranceMVN
 
@@ -54,12 +55,14 @@ class FrontendStep(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(normalize, UtteranceMVN):
-            raise ValueError(
+            raise WholeUtteranceError(
                 "normalize utterance_mvn cannot stream: it needs the whole utterance. Only a model "
                 "with global_mvn or without normalisation can."
             )
         if not frontend.center:
-            raise ValueError("center must be true to stream: chunks are cut for centred frames.")
+            raise WholeUtteranceError(
+                "center must be true to stream: chunks are cut for centred frames."
+            )
         if frames < 1:
             raise ValueError(f"frames must be at least 1, got {frames}.")
         self.frames = frames

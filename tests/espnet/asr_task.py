@@ -4,12 +4,16 @@ Its whole task needs packages that compute nothing here; the pieces import witho
 """
 
 import torch
+import yaml
 from espnet2.asr.decoder.transducer_decoder import TransducerDecoder
 from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
 from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
+from espnet2.asr.transducer.beam_search_transducer import BeamSearchTransducer
 from espnet2.asr_transducer.joint_network import JointNetwork
 
 from tests.espnet.encoders import perturb
+from tests.espnet.frontends import DIGITS, digits, espnet_features
+from tests.espnet.speech import samples_of
 
 FEATURES = 20
 VOCAB = 11
@@ -74,3 +78,66 @@ def state_of(modules):
         for prefix, module in modules.items()
         for name, tensor in module.state_dict().items()
     }
+
+
+class Experiment:
+    """A folder as training leaves it, and ESPnet's recognition with what it holds.
+
+    The frontend and its statistics are those of the shipped model.
+
+    Args:
+        folder: to make.
+        config: see `config_of`.
+        durations: of the blanks, the last one's too.
+        lin_dec_bias: whether the joint network has this bias; checkpoints before 2023 have not.
+    """
+
+    def __init__(self, folder, config, durations=(1,), lin_dec_bias=True):
+        shipped = yaml.safe_load((DIGITS / "config.yaml").read_text())
+        names = ("frontend", "frontend_conf", "normalize", "normalize_conf")
+        self.folder, self.durations = folder, durations
+        self.config = config | {name: shipped[name] for name in names}
+        features = shipped["frontend_conf"]["n_mels"]
+        self.modules = modules_of(config, features, lin_dec_bias)
+        balance(self.modules, self.frames("prompts_0"), len(durations))
+        folder.mkdir()
+        (folder / "config.yaml").write_text(yaml.safe_dump(self.config))
+        weights = torch.load(DIGITS / "valid.loss.best.pth", weights_only=True)
+        state = {n: t for n, t in weights.items() if n.startswith(("frontend.", "normalize."))}
+        state |= state_of(self.modules) | {"ctc.ctc_lo.bias": torch.zeros(3)}
+        torch.save(state, folder / "valid.loss.ave_10best.pth")
+
+    @torch.no_grad()
+    def frames(self, name):
+        """The encoder's frames (T, D) of a shipped recording."""
+        frontend, normalize = digits()[1]
+        samples = torch.from_numpy(samples_of(name))[None]
+        features = espnet_features(frontend, samples, normalize)
+        return self.modules["encoder"](features, torch.tensor([features.size(1)]))[0][0]
+
+    @torch.no_grad()
+    def search(self, name, **options):
+        """The hypotheses of a shipped recording."""
+        search = BeamSearchTransducer(
+            self.modules["decoder"],
+            self.modules["joint_network"],
+            multi_blank_durations=list(self.durations),
+            multi_blank_indices=list(range(len(self.durations))),
+            **options,
+        )
+        return search(self.frames(name))
+
+
+@torch.no_grad()
+def balance(modules, frames, blanks):
+    """Let a joint network say labels at a few frames: a random one prefers blank always, or never.
+
+    Each blank is as likely as the others.
+    """
+    decoder, joint = modules["decoder"], modules["joint_network"]
+    out = decoder(torch.tensor([[blanks - 1]]))[0]
+    joint.lin_out.weight.mul_(3.0)
+    logits = joint(frames, out)
+    best = logits[:, blanks:].max(1).values
+    for blank in range(blanks):
+        joint.lin_out.bias[blank] += (best - logits[:, blank]).quantile(0.8 - 0.15 * (blanks - 1))

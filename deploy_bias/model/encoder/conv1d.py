@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.model.encoder.options import flag, whole
+from deploy_bias.model.encoder.options import CONV1D_NAMES, check_names, flag, whole
 
 
 class Conv1d(nn.Module):
@@ -29,6 +29,7 @@ class Conv1d(nn.Module):
 
     def __init__(self, conf: Mapping[str, Any], where: str, input_size: int, causal: bool) -> None:
         super().__init__()
+        check_names(conf, CONV1D_NAMES, where)
         output_size = whole(conf, "output_size", where)
         kernel_size = whole(conf, "kernel_size", where)
         dilation = whole(conf, "dilation", where, 1)

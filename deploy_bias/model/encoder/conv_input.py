@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.model.encoder.options import flag, whole
+from deploy_bias.model.encoder.options import INPUT_NAMES, check_names, flag, whole
 
 
 class ConvInput(nn.Module):
@@ -141,6 +141,7 @@ def make_conv_input(
         ValueError: an option is out of its range.
     """
     where = "input_conf"
+    check_names(conf, INPUT_NAMES, where)
     vgg_like = flag(conf, "vgg_like", where, False)
     factor = conf.get("subsampling_factor")
     factor = 4 if factor is None else factor

@@ -4,7 +4,7 @@ Source: `espnet2.asr_transducer.encoder.building` and `.validation`. As there, a
 body or input block does not know changes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -16,6 +16,47 @@ from deploy_bias.model.normalization import get_normalization
 XFORMERS = ("conformer", "branchformer", "ebranchformer")
 BLOCK_TYPES = (*XFORMERS, "conv1d")
 REL_POS_TYPES = ("latest", "legacy")
+
+
+INPUT_NAMES = ("vgg_like", "subsampling_factor", "conv_size", "output_size", "block_type")
+"""Of `input_conf`. ESPnet writes output_size itself, and no longer reads block_type."""
+
+XFORMER_NAMES = (
+    "block_type",
+    "num_blocks",
+    "hidden_size",
+    "linear_size",
+    "cgmlp_linear_units",
+    "heads",
+    "conv_mod_kernel_size",
+    "depth_conv_kernel_size",
+    "norm_eps",
+    "norm_partial",
+    "conv_mod_norm_eps",
+    "conv_mod_norm_partial",
+    "conv_mod_norm_momentum",
+    "dropout_rate",
+    "att_dropout_rate",
+    "pos_wise_dropout_rate",
+    "macaron_style",
+)
+"""Of `body_conf`. ESPnet no longer reads macaron_style."""
+
+CONV1D_NAMES = (
+    "block_type",
+    "num_blocks",
+    "input_size",
+    "output_size",
+    "kernel_size",
+    "stride",
+    "dilation",
+    "groups",
+    "bias",
+    "relu",
+    "batch_norm",
+    "dropout_rate",
+)
+"""Of a conv1d in `body_conf`. ESPnet writes input_size itself."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +181,7 @@ def read_block(conf: Mapping[str, Any], where: str, main: MainOptions) -> BlockO
         TypeError: an option is of the wrong type.
         ValueError: an option is missing or out of its range.
     """
+    check_names(conf, XFORMER_NAMES, where)
     kind = conf["block_type"]
     options = BlockOptions(
         main=main,
@@ -174,6 +216,15 @@ def read_block(conf: Mapping[str, Any], where: str, main: MainOptions) -> BlockO
                 f"got {getattr(options, name)}."
             )
     return options
+
+
+def check_names(conf: Mapping[str, Any], names: Sequence[str], where: str) -> None:
+    """Raise a ValueError for an option that is unknown: it may change what the model computes."""
+    if unknown := sorted(set(conf) - set(names)):
+        raise ValueError(
+            f"{where}: option {unknown[0]!r} is unknown, supported: {', '.join(names)}. If ESPnet "
+            "does not read it, take it out of config.yaml."
+        )
 
 
 def whole(

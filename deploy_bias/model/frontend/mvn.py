@@ -44,9 +44,18 @@ class GlobalMVN(nn.Module):
 
     @classmethod
     def of(
-        cls, mean: Tensor, std: Tensor, norm_means: bool = True, norm_vars: bool = True
+        cls,
+        mean: Tensor,
+        std: Tensor,
+        norm_means: bool = True,
+        norm_vars: bool = True,
+        eps: float = 1e-20,
     ) -> "GlobalMVN":
-        """Make one from its state_dict's mean and std (M,), without the statistics."""
+        """Make one from its state_dict's mean and std (M,), without the statistics.
+
+        The least variance, eps, is in the std already.
+        """
+        _check_options(norm_means, norm_vars, eps)
         made = cls.__new__(cls)
         made._fill(mean, std, norm_means, norm_vars)
         return made
@@ -74,12 +83,16 @@ class UtteranceMVN(nn.Module):
         norm_means: subtract the mean.
         norm_vars: divide by the standard deviation.
         eps: the least standard deviation.
+
+    Raises:
+        TypeError: an option is of the wrong type.
     """
 
     def __init__(
         self, norm_means: bool = True, norm_vars: bool = False, eps: float = 1e-20
     ) -> None:
         super().__init__()
+        _check_options(norm_means, norm_vars, eps)
         self.norm_means = norm_means
         self.norm_vars = norm_vars
         self.eps = eps
@@ -118,6 +131,14 @@ def get_normalize(normalize: str | None, **options: Any) -> GlobalMVN | Utteranc
             raise ValueError(
                 f"normalize must be global_mvn, utterance_mvn or null, got {normalize!r}."
             )
+
+
+def _check_options(norm_means: object, norm_vars: object, eps: object) -> None:
+    for name, value in (("norm_means", norm_means), ("norm_vars", norm_vars)):
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} must be true or false, got {value!r}.")
+    if isinstance(eps, bool) or not isinstance(eps, int | float):
+        raise TypeError(f"eps must be a number, got {eps!r} (YAML takes 1e-20 for a text).")
 
 
 def _read_stats(path: Path) -> tuple[Any, np.ndarray, np.ndarray]:

@@ -1,6 +1,5 @@
 """Greedy search with blanks that stand for several frames, ESPnet's `mbg`."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,16 +26,14 @@ class MultiBlankGreedySearch(Search):
 
     Args:
         decoder: of a bundle.
-        joint: of the same one.
-        blank_durations: the frames of each blank. The blanks are the first labels, and the last of
-            them is the usual one, which the decoder is fed first.
+        joint: of the same one; it says how many frames each blank stands for.
     """
 
-    def __init__(
-        self, decoder: Decoder, joint: Joint, *, blank_durations: Sequence[int] = (1,)
-    ) -> None:
-        self._durations = blank_durations
-        self.first_label = len(blank_durations) - 1
+    multi_blank = True
+
+    def __init__(self, decoder: Decoder, joint: Joint) -> None:
+        self._durations = joint.blank_durations
+        self.first_label = len(self._durations) - 1
         super().__init__(decoder, joint)
 
     def _advance(self, frame: np.ndarray, hypotheses: list[Hypothesis]) -> list[Hypothesis]:

@@ -78,6 +78,7 @@ class Search(ABC):
 
     Attributes:
         first_label: what the decoder is fed before the first frame.
+        multi_blank: whether it knows blanks that stand for several frames.
 
     Args:
         decoder: of a bundle.
@@ -85,14 +86,21 @@ class Search(ABC):
 
     Raises:
         ContractError: they are of two models.
+        OptionError: the model has several blanks, and the search knows one.
     """
 
     first_label = BLANK
+    multi_blank = False
 
     def __init__(self, decoder: Decoder, joint: Joint) -> None:
         if joint.graph.weights_sha256 != decoder.graph.weights_sha256:
             raise ContractError(
                 "the decoder and the joint network are of two models; take both from one bundle."
+            )
+        if len(joint.blank_durations) > 1 and not self.multi_blank:
+            raise OptionError(
+                f"the model has {len(joint.blank_durations)} blanks, and this search knows one: it "
+                "would take the others for tokens; take the search mbg."
             )
         self._joint = joint
         self._stream = decoder.stream()

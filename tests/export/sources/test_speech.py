@@ -5,15 +5,28 @@ import shutil
 import pytest
 import torch
 import yaml
+from espnet2.layers.utterance_mvn import UtteranceMVN as EspnetUtteranceMVN
 
 from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import settings_of
 from deploy_bias.bundle.settings import EncoderSettings, FrontendSettings
 from deploy_bias.errors import OptionError, SourceError
 from deploy_bias.export import ExportOptions, export_bundle
-from deploy_bias.export.graphs.model import offline_graphs
+from deploy_bias.export.graphs.model import model_graphs, offline_graphs, streaming_notes
 from deploy_bias.export.sources import espnet
+from deploy_bias.export.sources.files import Files
+from deploy_bias.model.encoder import build_encoder
+from deploy_bias.model.frontend import UtteranceMVN
 from deploy_bias.runtime import load
+from tests.espnet.models import largest
+
+CONV1D = {"block_type": "conv1d", "output_size": 96, "kernel_size": 3}
+BLOCK = {
+    "block_type": "conformer",
+    "hidden_size": 16,
+    "linear_size": 24,
+    "conv_mod_kernel_size": 5,
+}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +37,12 @@ def parts(digits):
 
 def speech(config, state, folder):
     """The graphs for whole utterances of an experiment."""
-    return offline_graphs(espnet.read(config, state, folder, "here"), ExportOptions(offline=True))
+    source = espnet.read(config, state, files_of(folder), "here")
+    return offline_graphs(source, ExportOptions(offline=True))
+
+
+def files_of(folder):
+    return Files(folder / "valid.loss.best.pth", folder / "config.yaml")
 
 
 @pytest.fixture
@@ -60,10 +78,31 @@ def test_global_mvn_needs_no_statistics_file(parts, tmp_path):
     assert frontend.whole.normalize is not None
 
 
+def test_every_option_of_a_normalisation_is_read(parts, tmp_path):
+    config, state = parts
+    conf = {"norm_vars": True, "norm_means": False, "eps": 3.0}
+    frontend, _ = speech(
+        config | {"normalize": "utterance_mvn", "normalize_conf": conf}, state, tmp_path
+    )
+    samples = torch.randn(1, 4000) / 10
+    features = frontend.whole.frontend(samples)
+    expected, _ = EspnetUtteranceMVN(**conf)(features.clone())
+    assert largest(frontend.whole(samples) - expected) < 1e-5
+    without, _ = EspnetUtteranceMVN(**conf | {"eps": 1e-20})(features.clone())
+    assert largest(expected - without) > 1
+
+
+def test_without_a_word_of_normalisation_it_is_espnets_default(parts, tmp_path):
+    config, state = parts
+    silent = {name: value for name, value in config.items() if "normalize" not in name}
+    frontend, _ = speech(silent, state, tmp_path)
+    assert isinstance(frontend.whole.normalize, UtteranceMVN)
+
+
 @pytest.mark.parametrize("without", [{"encoder_conf": None}, {"input_size": 40}])
 def test_without_an_encoder_on_samples_there_is_none(parts, tmp_path, without):
     config, state = parts
-    source = espnet.read(config | without, state, tmp_path, "here")
+    source = espnet.read(config | without, state, files_of(tmp_path), "here")
     assert source.parts.keys() == {"decoder", "joint"}
 
 
@@ -75,6 +114,24 @@ def test_without_an_encoder_on_samples_there_is_none(parts, tmp_path, without):
         ({"frontend_conf": {"apply_stft": False}}, "frontend_conf: apply_stft must be true"),
         ({"frontend_conf": {"nmels": 40}}, "frontend_conf: .*nmels"),
         ({"normalize": "cmvn"}, "normalize 'cmvn' is not supported; global_mvn"),
+        ({"normalize_conf": {"norm_mean": True}}, "normalize_conf: .*'norm_mean'"),
+        ({"normalize_conf": {"norm_means": 1}}, "normalize_conf: norm_means must be true or false"),
+        (
+            {"normalize": "utterance_mvn", "normalize_conf": {"eps": "1e-20"}},
+            "normalize_conf: eps must be a number, got '1e-20'",
+        ),
+        (
+            {"encoder_conf": {"body_conf": [BLOCK | {"head": 2}]}},
+            r"body_conf\[0\]: option 'head' is",
+        ),
+        (
+            {"encoder_conf": {"body_conf": [BLOCK], "input_conf": {"vgg": True}}},
+            "input_conf: option 'vgg' is unknown",
+        ),
+        (
+            {"encoder_conf": {"body_conf": [BLOCK], "main_conf": {"left_chunk_size": 4}}},
+            "option 'left_chunk_size' is unknown",
+        ),
         ({"encoder_conf": {"body_conf": [{"block_type": "lstm"}]}}, "block_type must be one of"),
         ({"encoder_conf": {"main_conf": {}}}, "encoder_conf must be body_conf"),
     ],
@@ -127,6 +184,39 @@ def test_chunks_that_cannot_be(digits, tmp_path, options, message):
     with pytest.raises(OptionError, match=message):
         export_bundle(digits, tmp_path / "b", ExportOptions(backends=["onnx"], **options))
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"normalize": "utterance_mvn", "normalize_conf": {}}, "utterance_mvn needs the whole"),
+        ({"frontend_conf": {"center": False}}, "center must be true"),
+        ({"encoder_conf": "conv1d"}, "conv1d without dynamic_chunk_training"),
+    ],
+)
+def test_where_no_chunk_helps_none_is_advised(parts, tmp_path, change, why):
+    config, state = parts
+    for name, value in change.items():
+        options = {"main_conf": {}, "body_conf": [CONV1D]} if value == "conv1d" else value
+        both = isinstance(options, dict) and name != "encoder_conf"
+        config = config | {name: config[name] | options if both else options}
+    state = {name: t for name, t in state.items() if not name.startswith("encoder.")}
+    encoder = build_encoder(config)
+    state |= {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    source = espnet.read(config, state, files_of(tmp_path), "here")
+    with pytest.raises(OptionError, match=f"cannot stream: .*{why}") as refusal:
+        model_graphs(source, ExportOptions())
+    assert "other chunks" not in str(refusal.value)
+    assert "--offline" in str(refusal.value)
+
+
+def test_a_frontend_for_which_espnet_loses_frames_is_told_of(parts, tmp_path):
+    config, state = parts
+    for hop, told in ((64, False), (80, True)):
+        conf = config["frontend_conf"] | {"hop_length": hop}
+        source = espnet.read(config | {"frontend_conf": conf}, state, files_of(tmp_path), "here")
+        notes = streaming_notes(model_graphs(source, ExportOptions()))
+        assert ["loses frames at the borders" in note for note in notes] == [True] * told
 
 
 class TestOffline:
