@@ -11,6 +11,7 @@ from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import DynamicSize, GraphContract, TensorSpec
 from deploy_bias.bundle.manifest import Manifest
 from deploy_bias.cli.console import Debug, Json, out, print_json, print_table, size, stages
+from deploy_bias.export.cli import inspect_source
 
 COSTLY = {
     "_native_batch_norm_legit_no_training",
@@ -27,7 +28,11 @@ COSTLY = {
 
 def run(
     bundle: Annotated[
-        Path, typer.Argument(help="A bundle, or a lone .onnx, .pte or .pt file of one.")
+        Path,
+        typer.Argument(
+            help="A bundle, a lone .onnx, .pte or .pt file of one; or what to export: an "
+            "experiment, a pack of the model zoo or a checkpoint."
+        ),
     ],
     plot: Annotated[
         Path | None, typer.Option(help="Draw the bias of each block to this .png.")
@@ -38,7 +43,12 @@ def run(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Sum up a bundle; of a lone file show the contract that it carries."""
+    """Sum up a bundle; of a lone file show its contract, of a source what can be exported."""
+    if inspect_source.is_source(bundle):
+        if plot is not None or operators:
+            raise typer.BadParameter(f"{bundle} is no bundle; export it first.")
+        inspect_source.show(bundle, as_json, debug)
+        return
     if bundle.is_file():
         if plot is not None or operators:
             raise typer.BadParameter("a lone file has no manifest beside it; name the bundle.")
