@@ -20,8 +20,18 @@ class SearchName(StrEnum):
     """The searches of `deploy_bias.runtime.search`."""
 
     greedy = "greedy"
+    asr_greedy = "asr_greedy"
+    mbg = "mbg"
     default = "default"
     maes = "maes"
+
+
+SEARCH_HELP = (
+    "greedy, or a beam search of ESPnet: default, maes; of its asr task: asr_greedy, and mbg for "
+    "models of several blanks."
+)
+BEAMS = (SearchName.default, SearchName.maes)
+"""Searches that keep several hypotheses."""
 
 
 def run(
@@ -31,9 +41,7 @@ def run(
     ],
     backend: Annotated[str, typer.Option(help="onnx, executorch or torchscript.")] = "onnx",
     precision: Annotated[Precision, typer.Option(help="Of the linear layers' weights.")] = "fp32",
-    search: Annotated[
-        SearchName, typer.Option(help="greedy, or a beam search of ESPnet: default, maes.")
-    ] = SearchName.greedy,
+    search: Annotated[SearchName, typer.Option(help=SEARCH_HELP)] = SearchName.greedy,
     beam_size: Annotated[
         int | None, typer.Option(help="Hypotheses of a beam search. [default: 5]")
     ] = None,
@@ -43,9 +51,9 @@ def run(
 ) -> None:
     """Decode encoder frames: the transducer's search over the decoder and the joint network."""
     options = search_options(search, beam_size)
-    if nbest > 1 and search is SearchName.greedy:
+    if nbest > 1 and search not in BEAMS:
         raise OptionError(
-            "--nbest: the greedy search has one result; add --search default or maes."
+            f"--nbest: the {search.value} search has one result; add --search default or maes."
         )
     frames = read_frames(encoder_out)
     opened = Bundle(bundle)
@@ -89,8 +97,10 @@ def search_options(search: SearchName, beam_size: int | None) -> dict[str, Any]:
     """
     if beam_size is None:
         return {}
-    if search is SearchName.greedy:
-        raise OptionError("--beam-size: the greedy search has no beam; add --search default.")
+    if search not in BEAMS:
+        raise OptionError(
+            f"--beam-size: the {search.value} search has no beam; add --search default."
+        )
     return {"beam_size": beam_size}
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from deploy_bias.bundle.contract import Precision
 from deploy_bias.cli.audio import Block, microphone_blocks, read_blocks
 from deploy_bias.cli.console import Debug, Json, errors, out, print_json, print_table, quiet, stages
-from deploy_bias.cli.decode import SearchName, search_options
+from deploy_bias.cli.decode import SEARCH_HELP, SearchName, search_options
 from deploy_bias.errors import ContractError, DeployBiasError, OptionError, SourceError
 from deploy_bias.runtime import OfflineRecognizer, Recognition, Recognizer, open_recognizer
 
@@ -29,9 +29,7 @@ def run(
     ] = None,
     backend: Annotated[str, typer.Option(help="onnx, executorch or torchscript.")] = "onnx",
     precision: Annotated[Precision, typer.Option(help="Of the linear layers' weights.")] = "fp32",
-    search: Annotated[
-        SearchName, typer.Option(help="greedy, or a beam search of ESPnet: default, maes.")
-    ] = SearchName.greedy,
+    search: Annotated[SearchName, typer.Option(help=SEARCH_HELP)] = SearchName.greedy,
     beam_size: Annotated[
         int | None, typer.Option(help="Hypotheses of a beam search. [default: 5]")
     ] = None,
