@@ -49,6 +49,9 @@ def run(
     provider: Annotated[
         list[str] | None, typer.Option(help="Comma-separated providers of ONNX Runtime.")
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="fp32, or int8 or int4 of files that are quantised.")
+    ] = "fp32",
     report: Annotated[
         list[Path] | None,
         typer.Option(help="Write a report: .xml (JUnit), .md, .json or .html. May be repeated."),
@@ -79,6 +82,7 @@ def run(
             "outputs": _map("--outputs", outputs),
             "method": method,
             "providers": names(provider) or None,
+            "precision": precision,
         }
         files = [Artifact(path, **options) for path in artifact or []]
         given = {
@@ -105,7 +109,10 @@ def run(
 
 def _print(found: Report, text: str) -> None:
     for result in found.results:
-        worst = result.worst
+        worst, agreement = result.worst, result.agreement
+        if agreement is not None and result.passed:
+            line = f"✓ {result.graph}, {result.backend}, {result.precision}: {agreement.why}"
+            out.print(Text(line, style="green"), soft_wrap=True)
         if result.passed and worst is not None:
             count = len({case.case for case in result.cases})
             line = f"✓ {result.graph}, {result.backend}: right on {count} cases"

@@ -44,7 +44,7 @@ class Quantizing(TorchFunctionMode):
         # One output is a mean, see `deploy_bias.export.steps.normalization`.
         if func is F.linear and args[1].shape[0] > 1:
             x, weight, *bias = args
-            return func(_inputs(x), self._weights(weight), *bias, **(kwargs or {}))
+            return func(inputs_in_8_bits(x), self._weights(weight), *bias, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
     def _weights(self, weight: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def _symmetric(x: Tensor, bits: int) -> Tensor:
     return (x / scale).round().clamp(-most, most - 1) * scale
 
 
-def _inputs(x: Tensor) -> Tensor:
+def inputs_in_8_bits(x: Tensor) -> Tensor:
     """Quantise to the range of each row, zero among it."""
     least, most = (found(x, -1, keepdim=True) for found in (torch.amin, torch.amax))
     least, most = least.clamp(max=0), most.clamp(min=0)

@@ -189,6 +189,8 @@ class Agreement:
         """What was found, in a line."""
         if not self.finite:
             return "the outputs hold NaN or infinity"
+        if not self.compared and self.required is None:
+            return f"{self.output} {self.distance:.2%} off, at most {self.limit or 0:.2%} allowed"
         required = "" if self.required is None else f", required {self.required:.0%}"
         allowed = "" if self.limit is None else f", at most {self.limit:.2%} allowed"
         return (

@@ -4,17 +4,22 @@ import importlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from deploy_bias.errors import OptionError
-from deploy_bias.export.backends import exporter
+from deploy_bias.export.backends import Run, exporter
 from deploy_bias.export.parity.gate import check, one_thread
-from deploy_bias.export.parity.proof import Proof, Stage
+from deploy_bias.export.parity.proof import Proof, Stage, call_of
 from deploy_bias.export.parity.results import CaseResult, GraphResult, Report, WrongOperator
 from deploy_bias.export.testing.artifacts import Artifact, reader
 from deploy_bias.export.testing.artifacts.matching import DifferentInterface, FileSession
 from deploy_bias.export.testing.attribution import Attribution
 from deploy_bias.export.testing.exported import export_module
 from deploy_bias.export.testing.module_graph import ModuleGraph
+from deploy_bias.export.testing.quantized import judge_quantized
 from deploy_bias.runtime import Graph
 from deploy_bias.runtime.backends import unmet
 
@@ -57,17 +62,13 @@ def _exported(proof: Proof, backend: str, unable: str | None, attribute: bool) -
     def stages() -> Iterator[Stage]:
         yield from exporter(backend).stages(proof.graph)
 
-    def judge(loaded: Graph) -> tuple[CaseResult, ...]:
+    def judge(loaded: Graph) -> dict[str, Any]:
         cases = check(proof, loaded, stages, exporter(backend).STAGE, attribute)
-        return _attributed(proof, cases, lambda found, _: found.on(backend))
+        return {"cases": _attributed(proof, cases, lambda found, _: found.on(backend))}
 
-    return _result(
-        proof,
-        (backend, ""),
-        unable,
-        ("export", lambda: export_module(_graph(proof), backend)[0]),
-        judge,
-    )
+    empty = GraphResult(proof.contract.module.type, backend, "fp32", "", ())
+    load = ("export", lambda: export_module(_graph(proof), backend)[0])
+    return _result(empty, unable, load, judge)
 
 
 def _read(proof: Proof, artifact: Artifact, attribute: bool) -> GraphResult:
@@ -79,12 +80,25 @@ def _read(proof: Proof, artifact: Artifact, attribute: bool) -> GraphResult:
         sessions.append(FileSession(artifact, opened, _graph(proof)))
         return Graph(proof.contract, sessions[0])
 
-    def judge(loaded: Graph) -> tuple[CaseResult, ...]:
+    def judge(loaded: Graph) -> dict[str, Any]:
+        if artifact.precision != "fp32":
+            call = call_of(proof.contract, _run(loaded))
+            return {"agreement": judge_quantized(proof, call, artifact.precision)}
         cases = check(proof, loaded, sessions[0].stages, "the file", attribute)
-        return _attributed(proof, cases, sessions[0].wrong_operator)
+        return {"cases": _attributed(proof, cases, sessions[0].wrong_operator)}
 
-    names = (artifact.name, artifact.name)
-    return _result(proof, names, _unmet(file.PACKAGE), ("load", load), judge)
+    name = proof.contract.module.type
+    empty = GraphResult(name, artifact.name, artifact.precision, artifact.name, ())
+    return _result(empty, _unmet(file.PACKAGE), ("load", load), judge)
+
+
+def _run(loaded: Graph) -> Run:
+    """Return a graph that takes and gives tensors in order."""
+
+    def run(*tensors: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(array) for array in loaded.run([t.numpy() for t in tensors])]
+
+    return run
 
 
 def _graph(proof: Proof) -> ModuleGraph:
@@ -116,40 +130,34 @@ def _attributed(
 
 
 def _result(
-    proof: Proof,
-    names: tuple[str, str],
+    empty: GraphResult,
     unable: str | None,
     load: tuple[str, Callable[[], Graph]],
-    judge: Callable[[Graph], tuple[CaseResult, ...]],
+    judge: Callable[[Graph], dict[str, Any]],
 ) -> GraphResult:
     """Load a graph and judge it; what keeps it from that is its problem.
 
     Args:
-        proof: what it must give.
-        names: of its backend and its artifact.
+        empty: without what was found.
         unable: why it cannot run here, if so.
         load: what loading it is called, and does.
-        judge: runs it on every case.
+        judge: runs it on every case, and returns what was found.
     """
-    cases: tuple[CaseResult, ...] = ()
-    problem = None if unable is None else f"not checked: {unable}"
-    if problem is None:
-        doing, graph = load
-        try:
-            loaded = graph()
-            doing = "run"
-            cases = judge(loaded)
-        except OptionError:
-            raise
-        except DifferentInterface as error:
-            problem = f"is no export of this module: {error}"
-        except Exception as error:  # each exporter and runtime has its own; the others count
-            text = COLOURS.sub("", f"{type(error).__name__}: {error}")
-            problem = f"failed to {doing}: {text}"
-    backend, artifact = names
-    return GraphResult(
-        proof.contract.module.type, backend, "fp32", artifact, cases, problem=problem
-    )
+    if unable is not None:
+        return replace(empty, problem=f"not checked: {unable}")
+    doing, graph = load
+    try:
+        loaded = graph()
+        doing = "run"
+        return replace(empty, **judge(loaded))
+    except OptionError:
+        raise
+    except DifferentInterface as error:
+        problem = f"is no export of this module: {error}"
+    except Exception as error:  # each exporter and runtime has its own; the others count
+        text = COLOURS.sub("", f"{type(error).__name__}: {error}")
+        problem = f"failed to {doing}: {text}"
+    return replace(empty, problem=problem)
 
 
 def _unmet(package: str) -> str | None:

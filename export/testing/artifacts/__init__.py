@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from deploy_bias.bundle.contract import PRECISIONS, Precision
 from deploy_bias.errors import OptionError
 from deploy_bias.export.testing.module_graph import ModuleGraph
 
@@ -39,6 +40,7 @@ class Artifact:
         method: of a .pte with several.
         providers: of ONNX Runtime, default the CPU's.
         session_options: an `onnxruntime.SessionOptions`.
+        precision: "int8" or "int4" of a quantised file, see `deploy_bias.export.testing.quantized`.
     """
 
     source: str | Path | Function
@@ -47,6 +49,7 @@ class Artifact:
     method: str | None = None
     providers: Sequence[Any] | None = None
     session_options: Any = None
+    precision: Precision = "fp32"
 
     @property
     def name(self) -> str:
@@ -133,6 +136,11 @@ def artifacts_of(given: object) -> tuple[Artifact, ...]:
     for one in given:
         artifact = one if isinstance(one, Artifact) else Artifact(one)
         source = artifact.source
+        if artifact.precision not in PRECISIONS:
+            raise OptionError(
+                f"{artifact.name}: precision: expected {', '.join(PRECISIONS)}, got "
+                f"{artifact.precision!r}."
+            )
         if not callable(source):
             if not isinstance(source, str | Path):
                 raise OptionError(

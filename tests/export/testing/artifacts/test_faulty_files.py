@@ -325,6 +325,14 @@ def test_weights_of_eight_bits_are_not_float32(edited, tmp_path):
     names = {"output_0": "softmax", "output_1": "tanh"}
     (result,) = failed(Artifact(path, outputs=names)).report.results
     assert result.problem is None
+    # By the distance of the module quantised in eager it is right; and not of other weights.
+    artifact = Artifact(path, outputs=names, precision="int8")
+    options = {"artifacts": [artifact], "state": STATE, "steps": 2}
+    (result,) = assert_export_parity(step(), EXAMPLE, **options).results
+    assert result.precision == "int8"
+    assert 0.001 < result.agreement.distance <= result.agreement.limit
+    with pytest.raises(ParityError, match=r"output_\d \d+.\d\d% off, at most \d.\d\d% allowed"):
+        assert_export_parity(faulty("_two_units"), EXAMPLE, **options)
 
 
 def test_what_only_a_run_shows():
