@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from deploy_bias.export.cli import app
 from deploy_bias.export.cli.inspect_source import is_source
 from deploy_bias.export.description import describe
+from tests.espnet.asr_task import Experiment, config_of
 
 CHUNKS, WHOLE = "audio in chunks", "audio in whole utterances (--offline)"
 
@@ -29,6 +30,24 @@ class TestDescribe:
         assert found.facts["tokens"] == "14 word"
         assert found.parameters.keys() == {"encoder", "decoder", "joint network"}
         assert found.exports == {"decoder and joint network": None, CHUNKS: None, WHOLE: None}
+
+    def test_a_model_of_the_asr_task(self, tmp_path):
+        folder = tmp_path / "asr"
+        tokens = ["<blank2>", "<blank>", "a"]
+        Experiment(
+            folder,
+            config_of(
+                "e_branchformer",
+                token_list=tokens,
+                model_conf={"transducer_multi_blank_durations": [2]},
+            ),
+            durations=(2, 1),
+        )
+        found = describe(folder)
+        assert found.facts["task"] == "asr"
+        assert found.facts["blanks"] == "of 2, 1 frames: only the search mbg decodes them"
+        assert "cannot stream" in found.exports.pop(CHUNKS)
+        assert set(found.exports.values()) == {None}
 
     def test_a_model_without_an_encoder(self, experiment):
         folder, _ = experiment()
