@@ -16,7 +16,7 @@ from deploy_bias.export.testing import flat
 from deploy_bias.export.testing.module_graph import ModuleGraph
 
 FRAME = re.compile(
-    r'File "(?P<path>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)\n\s*(?P<code>.*)'
+    r'File "(?P<path>[^"]+)", line (?P<line>\d+), in \S+(\n(?! *File ")\s*(?P<code>.*))?'
 )
 NOT_THE_USERS = (Path(torch.__file__).parent, Path(flat.__file__))
 
@@ -175,7 +175,7 @@ def _source(trace: str) -> str:
     if not lines:
         return ""
     last = lines[-1]
-    return f"{last['path']}:{last['line']}: {last['code'].strip()}"
+    return f"{last['path']}:{last['line']}: {(last['code'] or '?').strip()}"
 
 
 def _is_ours(path: Path) -> bool:

@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from torch import nn
 from torch.nn import functional as F
 
+from deploy_bias.export.testing.operators import _source
 from deploy_bias.testing import Artifact, ParityError, assert_export_parity
 from tests.export.testing.artifacts import files
 from tests.export.testing.artifacts.files import EXAMPLE, STATE, step
@@ -58,6 +59,17 @@ class Remainder(nn.Module):
         return y * 2
 
 
+class FarRows(nn.Module):
+    """executorch#16712: a layer norm by E[x^2] - E[x]^2, which cancels far from zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm(64)
+
+    def forward(self, x):
+        return self.norm(x + 1000)
+
+
 def line_of(kind, code):
     """Where a line stands, as the report says it."""
     lines, first = inspect.getsourcelines(kind)
@@ -88,6 +100,16 @@ class TestPublicBugs:
         assert found.operator == "aten.remainder.Scalar"
         assert found.within.endswith("of ExecuTorch's own kernel, which no delegate took")
         assert found.source == line_of(Remainder, "y = torch.remainder(y, 3)")
+
+    def test_a_norm_of_rows_far_from_zero(self):
+        torch.manual_seed(0)
+        found = wrong(FarRows(), torch.randn(2, 64), backends=["executorch"])
+        assert found.operator == "aten.layer_norm.default"
+        assert found.within.endswith("of ExecuTorch's own kernel, which no delegate took")
+        assert (found.module, found.source) == (
+            "norm (LayerNorm)",
+            line_of(FarRows, "return self.norm(x + 1000)"),
+        )
 
 
 NAMES = {"output_0": "softmax", "output_1": "tanh"}
@@ -202,6 +224,12 @@ def test_what_is_right_where_every_value_is_asked_for(monkeypatch, tmp_path):
     ) as error:
         assert_export_parity(step(), EXAMPLE, artifacts=[path], state=STATE, steps=2)
     assert "not found, right where every value is asked for" in str(error.value)
+
+
+def test_a_line_that_has_no_source_is_told_by_its_number():
+    trace = 'File "<stdin>", line 6, in forward\n  File "m.py", line 2, in forward\n    y = f(x)'
+    assert _source(trace) == "m.py:2: y = f(x)"
+    assert _source('File "<stdin>", line 6, in forward') == "<stdin>:6: ?"
 
 
 def test_a_function_has_no_operators():
