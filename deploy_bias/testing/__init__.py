@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from deploy_bias.packages import load
 
 if TYPE_CHECKING:
-    from deploy_bias.export.testing import Artifact, ParityError, assert_export_parity
+    from deploy_bias.export.testing import Allowed, Artifact, ParityError, assert_export_parity
 
-__all__ = ["Artifact", "ParityError", "assert_export_parity"]
+__all__ = ["Allowed", "Artifact", "ParityError", "assert_export_parity"]
 
 observers: list[Callable[[dict[str, Any]], None]] = []
 """Called with what parity.json holds of each comparison; the pytest plugin is one."""

@@ -119,8 +119,8 @@ def _print(found: Report, text: str) -> None:
             out.print(Text(line, style="green"), soft_wrap=True)
             share = f"{worst.error_by_eager:.2f} times eager's, 4 allowed"
             out.print(f"  error {worst.error:.1e} in {worst.output}, {share}", soft_wrap=True)
-    if found.refused:
-        out.print(f"the module itself refuses: {', '.join(found.refused)}", soft_wrap=True)
+    for line in found.remarks:
+        out.print(Text(line), soft_wrap=True)
     if text:
         out.print(Text(text, style="red"), soft_wrap=True)
 

@@ -13,7 +13,6 @@ Quantised, they are judged on that alone; a bias has nothing to quantise and is 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -200,8 +199,7 @@ class _Gate:
                 raise BundleError(f"no test vectors for {contract.name}; export again.")
             self.proofs[key] = Proof(self.weights.graph(contract), stored)
         proof, maker = self.proofs[key], exporter(backend)
-        stages = partial(maker.stages, proof.graph)
-        return check(proof, loaded, stages, maker.STAGE, self.attribute)
+        return check(proof, loaded, lambda: maker.stages(proof.graph), maker.STAGE, self.attribute)
 
     def agreement(
         self, contract: GraphContract, precision: Precision, loaded: Mapping[str, Graph]

@@ -139,7 +139,9 @@ class Truth:
         return bool((self.errors <= allowed).all())
 
 
-def judge(got: Tensor, truth: Truth, yardstick: float, relative_limit: float) -> dict[str, Any]:
+def judge(
+    got: Tensor, truth: Truth, yardstick: float, relative_limit: float, allowed: float = 0.0
+) -> dict[str, Any]:
     """Compare an output of every step with float64; all of one shape.
 
     Args:
@@ -147,6 +149,7 @@ def judge(got: Tensor, truth: Truth, yardstick: float, relative_limit: float) ->
         truth: what it must be.
         yardstick: eager's own error in units.
         relative_limit: see `ExportGraph`.
+        allowed: how far an element may be off whatever its budget.
 
     Raises:
         RuntimeError: another shape or dtype.
@@ -163,14 +166,14 @@ def judge(got: Tensor, truth: Truth, yardstick: float, relative_limit: float) ->
         steps = (0.0,) * len(got)
         return common | nothing | {"worst": {}, "passed": True, "errors": steps}
     distance = truth.distance(got).reshape(len(got), -1)
-    budgets = truth.budgets(yardstick).reshape(len(got), -1)
+    budgets = truth.budgets(yardstick).clamp(min=allowed).reshape(len(got), -1)
     # The worst element of a step is that which used most of its budget.
     places = (distance / budgets).argmax(1, keepdim=True)
-    errors, allowed = (of.gather(1, places).squeeze(1) for of in (distance, budgets))
-    step = int((errors / allowed).argmax())
+    errors, limits = (of.gather(1, places).squeeze(1) for of in (distance, budgets))
+    step = int((errors / limits).argmax())
     at = int(places[step])
     index = [int(i) for i in torch.unravel_index(torch.tensor(at), got.shape[1:])]
-    error, budget = errors[step].item(), allowed[step].item()
+    error, budget = errors[step].item(), limits[step].item()
     return common | {
         "error": error,
         "eager_error": truth.errors.max().item(),

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from statistics import median
+from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -11,6 +14,7 @@ from torch import Tensor
 from deploy_bias.bundle.contract import GraphContract
 from deploy_bias.export.backends import Run
 from deploy_bias.export.graph import Call, ExportGraph, Step
+from deploy_bias.export.parity.allowed import Allowed
 from deploy_bias.export.parity.judge import Truth, judge
 from deploy_bias.export.parity.results import CaseResult, Smallest, StageResult
 from deploy_bias.export.parity.shrink import describe, shrink
@@ -56,6 +60,12 @@ class Proof:
         graph: what is exported.
         stored: more cases, with the outputs that a bundle tells other languages to expect.
         seed: of the random cases.
+        allow: what may be off all the same, by case or output.
+        again: run everything twice and tell the bits that differ.
+        seconds: after which no more cases, draws or smaller cases are tried.
+
+    Attributes:
+        left_out: the cases that the time was not enough for.
     """
 
     def __init__(
@@ -63,16 +73,35 @@ class Proof:
         graph: ExportGraph,
         stored: Iterable[tuple[str, list[Step], Outputs]] = (),
         seed: int = 0,
+        allow: Mapping[str, Allowed] = MappingProxyType({}),
+        again: bool = False,
+        seconds: float = inf,
     ) -> None:
+        self.allow = allow
+        self.again = again
+        self._end = monotonic() + seconds
         self.graph = graph
         self.contract = graph.contract
         self._eager = graph.eager(torch.float32)
         self._exact = graph.eager(torch.float64)
-        self.cases = {name: Case(s, self.truths(s)) for name, s in graph.cases(seed).items()}
+        self.cases: dict[str, Case] = {}
+        self.left_out: tuple[str, ...] = ()
+        given = graph.cases(seed)
+        # What must decide is always run, and first.
+        for name in sorted(given, key=lambda name: name not in graph.deciding):
+            if name in graph.deciding or not self.is_over:
+                self.cases[name] = Case(given[name], self.truths(given[name]))
+            else:
+                self.left_out += (name,)
         self._refined: set[str] = set()
         self._first: dict[str, Mapping[str, Truth]] = {}
         for name, steps, outputs in stored:
             self.cases[f"stored {name}"] = Case(steps, self.truths(steps), outputs)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is over."""
+        return monotonic() > self._end
 
     def yardstick(self, case: str, output: str) -> float:
         """Return eager's own error in units.
@@ -117,13 +146,32 @@ class Proof:
         shares = {output: self.decided(output) for output in self.outputs}
         results = []
         for name, case in self.cases.items():
+            second = run_case(self.contract, call, case.steps, torch.float32) if self.again else {}
             for output in case.truths:
                 judged = self._compare(name, output, runs[name])
                 judged["passed"] &= self._decides(name, shares[output])
+                if not judged["passed"]:
+                    judged |= self._allowed(name, output, runs[name])
+                if second:
+                    judged["unsteady"] = _difference(second[output], runs[name][output])
                 results.append(
                     CaseResult(case=name, steps=len(case.steps), output=output, **judged)
                 )
         return tuple(results)
+
+    def _allowed(self, name: str, output: str, got: Outputs) -> dict[str, Any]:
+        """Return what changes of a failure that is allowed by name."""
+        for key in (name, output):
+            if (rule := self.allow.get(key)) is None:
+                continue
+            if rule.error is None:
+                return {"passed": True, "allowed": key}
+            scale = (self.yardstick(name, output), self.graph.relative_limit)
+            truth = self.cases[name].truths[output]
+            judged = judge(got[output], truth, *scale, allowed=rule.error)
+            if judged["passed"]:
+                return {**judged, "allowed": key}
+        return {}
 
     @property
     def outputs(self) -> list[str]:
@@ -151,6 +199,8 @@ class Proof:
 
         failed = {name: bad for name in runs if (bad := badness(name))}
         for name in sorted(failed, key=lambda name: -failed[name]):
+            if self.is_over:
+                return
             if name not in self._refined and self.graph.more_nearby():
                 self._refined.add(name)
                 case = self.cases[name]
@@ -212,6 +262,8 @@ class Proof:
             return self._judge(result.case, output, steps, self.truths(steps)[output], call)
 
         def fails(steps: Sequence[Step]) -> bool:
+            if self.is_over:
+                return False
             try:
                 return not judged(steps)["passed"]
             except Exception:  # other inputs may be refused: that is another failure
@@ -249,6 +301,15 @@ class _Part:
     steps: Sequence[Step]
     truth: Truth
     smallest: Smallest | None
+
+
+def _difference(one: Tensor, two: Tensor) -> float:
+    """Return the largest difference between two runs; infinite if one is no number."""
+    same = (one == two) | (one.isnan() & two.isnan())
+    if same.all():
+        return 0.0
+    distance = (one.double() - two.double()).abs()
+    return torch.where(same, 0.0, distance.nan_to_num(torch.inf)).max().item()
 
 
 def _line(error: Exception) -> str:

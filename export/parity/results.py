@@ -1,7 +1,7 @@
 """What the parity gate found: by output and case, by graph and backend, and all of it."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from typing import Any
@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from deploy_bias.bundle.contract import Precision
 from deploy_bias.bundle.manifest import Artifact
 from deploy_bias.errors import DeployBiasError
+from deploy_bias.export.parity.allowed import Deviation
 from deploy_bias.export.sources.frames import SYNTHETIC
 
 
@@ -71,6 +72,8 @@ class CaseResult:
 
     error, budget: of the step that used most of its budget.
     decided: the share of the elements whose budget is a small part of the output.
+    allowed: the name that allows what is past the budget, if it is.
+    unsteady: by how much a second run on the same inputs gave something else, if it was made.
     eager_is_sound: whether eager is as near to float64 as rounding explains; nothing passes else.
     errors: of each step, to three digits.
     error_by_eager: `error` over the yardstick, of which `budget` is four times.
@@ -91,6 +94,8 @@ class CaseResult:
     worst: dict[str, object]
     passed: bool
     decided: float = 1.0
+    allowed: str | None = None
+    unsteady: float = 0.0
     eager_is_sound: bool = True
     errors: tuple[float, ...] = ()
     stages: tuple[StageResult, ...] = ()
@@ -259,20 +264,42 @@ class Report:
     artifacts: of the bundle, for their sizes and operators.
     without: backends that were left out by name.
     refused: stress cases that a foreign module refuses, and was not run on.
+    deviations: what was allowed by name.
+    left_out: cases that the time was not enough for.
     """
 
     results: tuple[GraphResult, ...]
     artifacts: tuple[Artifact, ...] = ()
     without: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    deviations: tuple[Deviation, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether anything was checked, and all of it passed."""
-        return bool(self.results) and all(result.passed for result in self.results)
+        """Whether anything was checked, all of it passed, and no more was allowed than needed."""
+        right = all(result.passed for result in self.results)
+        return bool(self.results) and right and all(one.needed for one in self.deviations)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a verdict does not tell, in lines."""
+        lines = [one.why for one in self.deviations]
+        if self.refused:
+            lines.append(f"not run, for the module refuses it: {', '.join(self.refused)}")
+        if self.left_out:
+            lines.append(f"not run, for the time was over: {', '.join(self.left_out)}")
+        for result in self.results:
+            worst = max(result.cases, key=lambda case: case.unsteady, default=None)
+            if worst is not None and worst.unsteady:
+                lines.append(
+                    f"{result.graph} on {result.backend}: not the same twice on the same inputs, "
+                    f"{worst.output} of case {worst.case!r} differs by up to {worst.unsteady:.2g}"
+                )
+        return lines
 
     @classmethod
-    def of_session(cls, comparisons: Iterable[Mapping[str, Any]], lost: Iterable[str]) -> "Report":
+    def of_session(cls, comparisons: Sequence[Mapping[str, Any]], lost: Iterable[str]) -> "Report":
         """Return one report of all that a test session compared.
 
         Args:
@@ -289,8 +316,13 @@ class Report:
             GraphResult(worker, "any", "fp32", "", (), problem="not compared: the worker was lost")
             for worker in lost
         ]
-        refused = dict.fromkeys(name for one in comparisons for name in one["refused"])
-        return cls(tuple(results), refused=tuple(refused))
+        known = TypeAdapter(tuple[Deviation, ...]).validate_python
+        return cls(
+            tuple(results),
+            refused=_names(comparisons, "refused"),
+            deviations=tuple(one for c in comparisons for one in known(c["deviations"])),
+            left_out=_names(comparisons, "left_out"),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it, for a program."""
@@ -298,6 +330,8 @@ class Report:
             "passed": self.passed,
             "without": self.without,
             "refused": self.refused,
+            "deviations": [asdict(one) for one in self.deviations],
+            "left_out": self.left_out,
             "results": [{**asdict(result), "passed": result.passed} for result in self.results],
             "artifacts": [artifact.model_dump(include=COSTS) for artifact in self.artifacts],
         }
@@ -316,6 +350,10 @@ class Report:
                 for case in result["cases"]
             ]
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def _names(comparisons: Sequence[Mapping[str, Any]], key: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for one in comparisons for name in one[key]))
 
 
 class Mismatch(DeployBiasError):

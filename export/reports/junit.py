@@ -26,6 +26,12 @@ def render(title: str, report: Report, growths: Sequence[Growth]) -> str:
         suite = ElementTree.SubElement(root, "testsuite", name=name)
         case = ElementTree.SubElement(suite, "testcase", classname=name, name="all graphs")
         ElementTree.SubElement(case, "skipped", message="left out by name")
+    for line in report.remarks:
+        ElementTree.SubElement(root, "system-out").text = line
+    for one in report.deviations:
+        if not one.needed:
+            suite = ElementTree.SubElement(root, "testsuite", name="allowed")
+            _case(suite, one.name, "allow", one.why)
     if growths:
         suite = ElementTree.SubElement(root, "testsuite", name="baseline")
         for growth in growths:

@@ -30,6 +30,8 @@ def _lines(title: str, report: Report, growths: Sequence[Growth]) -> Iterator[st
     )
     if report.without:
         yield from ["", f"Left out by name: {', '.join(report.without)}."]
+    if report.remarks:
+        yield from ["", *(f"- {_plain(line)}" for line in report.remarks)]
     for result in failed:
         yield from _failure(result)
     if growths:
@@ -38,7 +40,16 @@ def _lines(title: str, report: Report, growths: Sequence[Growth]) -> Iterator[st
         yield from ["", f"({ALLOWED})"]
     yield ""
     yield from _table(
-        ("graph", "backend", "cases", "error, worst", "over eager's", "labels", "verdict"),
+        (
+            "graph",
+            "backend",
+            "cases",
+            "decided",
+            "error, worst",
+            "over eager's",
+            "labels",
+            "verdict",
+        ),
         [_row(result) for result in report.results],
     )
 
@@ -101,6 +112,8 @@ def _row(result: GraphResult) -> tuple[str, ...]:
         _plain(result.graph),
         f"{result.backend} {result.precision}",
         str(len(result.cases) or "-"),
+        # Of the case and output that decides least.
+        f"{int(100 * min(case.decided for case in result.cases))} %" if result.cases else "-",
         error,
         "-" if worst is None else f"{worst.error_by_eager:.2f}",
         # Cut and not rounded: 100 % means all.

@@ -1,6 +1,7 @@
 """Any module, and what a backend makes of it; `deploy_bias.testing` is the door to it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,18 @@ from torch import nn
 
 from deploy_bias.bundle.contract import Append, Replace
 from deploy_bias.errors import OptionError
+from deploy_bias.export.parity.allowed import Allowed
 from deploy_bias.export.parity.results import CaseResult, GraphResult, Report, WrongOperator
+from deploy_bias.export.testing.arguments import check_allow
 from deploy_bias.export.testing.artifacts import Artifact, Function, artifacts_of
 from deploy_bias.export.testing.dynamic_graph import DynamicGraph
 from deploy_bias.export.testing.flat import Inputs
 from deploy_bias.export.testing.module_graph import ModuleGraph
 from deploy_bias.export.testing.prove import prove
+from deploy_bias.export.testing.quiet import quiet
 from deploy_bias.testing import observers
 
-__all__ = ["Artifact", "ParityError", "assert_export_parity"]
+__all__ = ["Allowed", "Artifact", "ParityError", "assert_export_parity"]
 
 BACKENDS = ("torchscript", "onnx", "executorch")
 
@@ -27,7 +31,7 @@ class ParityError(AssertionError):
     def __init__(self, report: Report) -> None:
         self.report = report
         failed = [result for result in report.results if not result.passed]
-        super().__init__("\n".join(_describe(result) for result in failed))
+        super().__init__("\n".join([*map(_describe, failed), *report.remarks]))
 
 
 def assert_export_parity(
@@ -42,6 +46,8 @@ def assert_export_parity(
     state: Mapping[str, str | Replace | Append] | None = None,
     reference: Callable[..., Any] | None = None,
     ranges: Mapping[str, tuple[int, int]] | None = None,
+    allow: Mapping[str, Allowed] | None = None,
+    max_seconds: float | None = None,
     seed: int = 0,
     attribute: bool = False,
 ) -> Report:
@@ -74,6 +80,11 @@ def assert_export_parity(
             Outputs are `output`, or output_0, output_1 of a tuple, or the names of a dict.
         reference: a module or function that takes and gives float64; default `module.double()`.
         ranges: least and greatest number of an integer input; default what the example shows.
+        allow: what may be off all the same, by the name of a case or an output. It stands in every
+            report, and what nothing needs any more fails.
+        max_seconds: after which no more stress cases are run and no failure is made smaller or
+            attributed; what was left out stands in every report. The example, your own cases and
+            the exports take what they take.
         seed: of the random cases.
         attribute: keep the error after each stage of the export of what passed, too.
 
@@ -90,22 +101,30 @@ def assert_export_parity(
     """
     __tracebackhide__ = True  # pytest shows the line of the test
     try:
-        files = artifacts_of(artifacts)
-        names = _backends(backends, files)
-        options: dict[str, Any] = {
-            "state": state or {},
-            "cases": cases or {},
-            "steps": steps,
-            "reference": reference,
-            "ranges": ranges or {},
-            "seed": seed,
-        }
-        if dynamic_shapes is None:
-            graph = ModuleGraph(module, example_inputs, **options)
-        else:
-            options["dynamic_shapes"] = dynamic_shapes
-            graph = DynamicGraph(module, example_inputs, **options)
-        report = prove(graph, names, files, attribute)
+        with quiet():
+            files = artifacts_of(artifacts)
+            names = _backends(backends, files)
+            options: dict[str, Any] = {
+                "state": state or {},
+                "cases": cases or {},
+                "steps": steps,
+                "reference": reference,
+                "ranges": ranges or {},
+                "seed": seed,
+            }
+            if dynamic_shapes is None:
+                graph = ModuleGraph(module, example_inputs, **options)
+            else:
+                options["dynamic_shapes"] = dynamic_shapes
+                graph = DynamicGraph(module, example_inputs, **options)
+            report = prove(
+                graph,
+                names,
+                files,
+                attribute,
+                check_allow(allow or {}),
+                inf if max_seconds is None else max_seconds,
+            )
     except Exception as error:
         _tell(_not_compared(module, error))
         raise

@@ -7,6 +7,7 @@ from torch import nn
 
 from deploy_bias.bundle.contract import Append, Replace
 from deploy_bias.errors import OptionError
+from deploy_bias.export.parity.allowed import Allowed
 
 
 def check_arguments(
@@ -53,6 +54,27 @@ def check_arguments(
             f"steps={steps} without state: nothing is carried from one step to the next. Say "
             "state={INPUT: OUTPUT}, or leave steps out."
         )
+
+
+def check_allow(allow: object) -> Mapping[str, Allowed]:
+    """Check what is allowed by name.
+
+    Raises:
+        OptionError: it is no dict of `Allowed`, or one gives no reason or no distance.
+    """
+    if not isinstance(allow, Mapping):
+        raise OptionError(f"allow: expected a dict by name, got {_kind(allow)}.")
+    for name, rule in allow.items():
+        if not isinstance(rule, Allowed):
+            raise OptionError(f"allow: {name!r}: expected an Allowed, got {_kind(rule)}.")
+        if not rule.because.strip():
+            raise OptionError(f"allow: {name!r}: say because=, which stands in every report.")
+        if rule.error is not None and not rule.error > 0:
+            raise OptionError(
+                f"allow: {name!r}: expected a distance above 0, or None to leave it out, got "
+                f"{rule.error!r}."
+            )
+    return allow
 
 
 def _kind(value: object) -> str:

@@ -2,8 +2,10 @@
 
 import importlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import inf
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from deploy_bias.errors import OptionError
 from deploy_bias.export.backends import Run, exporter
+from deploy_bias.export.parity.allowed import Allowed, Deviation
 from deploy_bias.export.parity.gate import check, one_thread
 from deploy_bias.export.parity.proof import Proof, Stage, call_of
 from deploy_bias.export.parity.results import CaseResult, GraphResult, Report, WrongOperator
@@ -34,6 +37,8 @@ def prove(
     backends: Sequence[str],
     artifacts: Sequence[Artifact] = (),
     attribute: bool = False,
+    allow: Mapping[str, Allowed] = MappingProxyType({}),
+    seconds: float = inf,
 ) -> Report:
     """Export a graph to each backend and run it there on every case; and run files on them.
 
@@ -45,17 +50,41 @@ def prove(
         backends: the names of those to export to.
         artifacts: what somebody else made of the module.
         attribute: see `deploy_bias.export.parity.gate.check`.
+        allow: see `deploy_bias.export.parity.proof.Proof`.
+        seconds: likewise.
 
     Raises:
         BackendError: there is no backend of a name.
-        OptionError: it is not certain which input or output of a file is which.
+        OptionError: `allow` names no case and no output; or it is not certain which input or output
+            of a file is which.
     """
     with one_thread():
         unable = {name: unmet(name) for name in backends}
-        proof = Proof(graph)
+        proof = Proof(graph, allow=allow, again=True, seconds=seconds)
+        known = [*proof.cases, *proof.left_out, *graph.refused, *proof.outputs]
+        for name in allow:
+            if name not in known:
+                raise OptionError(f"allow: {name!r} is not among {', '.join(known)}.")
         exported = [_exported(proof, *found, attribute) for found in unable.items()]
-        read = [_read(proof, artifact, attribute) for artifact in artifacts]
-        return Report((*exported, *read), refused=graph.refused)
+        results = (*exported, *(_read(proof, artifact, attribute) for artifact in artifacts))
+        needed = {case.allowed for result in results for case in result.cases}
+        return Report(
+            results,
+            refused=graph.refused,
+            # What was not run, or could not be, says nothing of what it would need.
+            deviations=tuple(
+                Deviation(
+                    name,
+                    rule.error,
+                    rule.because,
+                    name in needed
+                    or name in proof.left_out
+                    or any(result.problem for result in results),
+                )
+                for name, rule in allow.items()
+            ),
+            left_out=proof.left_out,
+        )
 
 
 def _exported(proof: Proof, backend: str, unable: str | None, attribute: bool) -> GraphResult:
@@ -115,6 +144,8 @@ def _attributed(
 
     def with_operator(case: CaseResult) -> CaseResult:
         if case.passed or case.smallest is None or case.first_stage == "eager":
+            return case
+        if proof.is_over:
             return case
         # Numbers like those of the example show more than zeros or a ramp.
         failed = {c.case: c for c in cases if c.output == case.output and not c.passed}
