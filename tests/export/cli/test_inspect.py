@@ -10,7 +10,7 @@ def test_inspect_sums_up(run, digits_bundle):
     status, out, _ = run("inspect", digits_bundle.folder)
     assert status == 0
     for text in (
-        "MEGADecoder",
+        "decoder mega",
         "model.pte",
         "96%",
         "7 of 8: arange 2",
