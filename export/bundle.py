@@ -25,6 +25,7 @@ from deploy_bias.export.parity.results import Mismatch, Report
 from deploy_bias.export.parity.vectors import rollout_vectors, vectors_of
 from deploy_bias.export.sources import Bias, Source, Vocabulary, read_source
 from deploy_bias.export.sources.state_dict import check_finite
+from deploy_bias.packages import message
 from deploy_bias.runtime.backends import require
 
 Progress = Callable[[str], None]
@@ -175,9 +176,7 @@ def _versions(exporters: Iterable[Exporter]) -> dict[str, str]:
     try:
         found = {package: version(package) for package in sorted(packages)}
     except PackageNotFoundError as error:
-        raise BackendError(
-            f"export needs {error.name}, which is not installed: pip install 'deploy-bias[export]'."
-        ) from error
+        raise BackendError(message(str(error.name), "export", error)) from error
     return {"deploy_bias": deploy_bias.__version__, **found}
 
 

@@ -1,12 +1,14 @@
 """What is asked of an export, from the command line or from Python; checked once."""
 
+from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, field_validator
 
 from deploy_bias.bundle.contract import PRECISIONS, Precision, Strict
-from deploy_bias.errors import OptionError
+from deploy_bias.errors import BackendError, OptionError
 from deploy_bias.export.backends import EXPORTERS, exporter
+from deploy_bias.runtime.backends import unmet
 
 Start = Literal["espnet", "clean"]
 """What a decoder has behind it before the first label: "espnet" as ESPnet decodes, "clean" as its
@@ -30,7 +32,7 @@ Rescale = Literal["espnet", "clean"]
 class ExportOptions(Strict):
     """The options of an export; the manifest holds them.
 
-    backends: names; default all that have one of the precisions.
+    backends: names; default all that have one of the precisions and run here.
     precisions: of the linear layers, each a set of artifacts of its own; a backend that has one of
         them is left out for the others.
     query_length: rows of the scores; default key_length.
@@ -42,7 +44,8 @@ class ExportOptions(Strict):
     chunk_ms: ESPnet's decoding_window: milliseconds of audio that are encoded at once.
     left_context: encoder frames before a chunk that the encoder sees.
     offline: the frontend and the encoder take whole utterances instead.
-    dynamic: the biases take any length up to max_positions, where a backend can.
+    dynamic: the biases take any length up to max_positions, where a backend can; query_length
+        and key_length are for the other backends.
 
     Raises:
         OptionError: an option is unknown, of another type or out of its range.
@@ -90,16 +93,22 @@ class ExportOptions(Strict):
         """Return the precisions to export to each backend, and a line for each that is left out.
 
         Raises:
-            OptionError: no backend has a precision, or one that was named has none of them.
+            OptionError: no backend has a precision, or one that was named has none of them; or
+                lengths are given and every backend takes any.
+            BackendError: no backend runs here.
         """
-        able = {name: exporter(name).PRECISIONS for name in self.backends or EXPORTERS}
+        unable = {} if self.backends else {name: why for name in EXPORTERS if (why := unmet(name))}
+        names = self.backends or [name for name in EXPORTERS if name not in unable]
+        if not names:
+            raise BackendError(" ".join(unable.values()))
+        able = {name: exporter(name).PRECISIONS for name in names}
         supported = "; ".join(f"{name} has {', '.join(has)}" for name, has in able.items())
         for precision in self.precisions:
             if not any(precision in has for has in able.values()):
                 raise OptionError(
                     f"--precision {precision}: no backend asked for has it: {supported}."
                 )
-        plan, left_out = {}, []
+        plan, left_out = {}, [f"leave out {name}: {why}" for name, why in unable.items()]
         for name, has in able.items():
             plan[name] = tuple(p for p in has if p in self.precisions)
             if self.backends and not plan[name]:
@@ -111,7 +120,17 @@ class ExportOptions(Strict):
                 left_out.append(
                     f"leave out {name} for {', '.join(missing)}, which it does not have"
                 )
-        return {name: chosen for name, chosen in plan.items() if chosen}, left_out
+        plan = {name: chosen for name, chosen in plan.items() if chosen}
+        self._check_lengths(plan)
+        return plan, left_out
+
+    def _check_lengths(self, names: Iterable[str]) -> None:
+        given = [name for name in ("query_length", "key_length") if getattr(self, name) is not None]
+        if self.dynamic and given and all(exporter(name).DYNAMIC for name in names):
+            raise OptionError(
+                f"{_flag(given[0])}: {', '.join(names)} takes any length with --dynamic; leave one "
+                "of the two out, or add a --backend whose lengths are static."
+            )
 
 
 _FLAGS = {"backends": "--backend", "precisions": "--precision"}

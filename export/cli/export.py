@@ -32,7 +32,9 @@ def run(
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(help="Comma-separated: torchscript, onnx, executorch. [default: all]"),
+        typer.Option(
+            help="Comma-separated: torchscript, onnx, executorch. [default: all that run here]"
+        ),
     ] = None,
     precision: Annotated[
         list[str] | None,
@@ -109,7 +111,7 @@ def run(
     total = size(sum(file.bytes for file in manifest.files))
     origin = manifest.source.get("checkpoint", "a module")
     out.print(f"[green]✓[/] {output}, from {origin}: {total}")
-    for line in proven(report):
+    for line in [*options.plan()[1], *proven(report)]:
         out.print(f"  {line}")
     out.print(f"next: deploy-bias inspect {output}, deploy-bias verify {output}", soft_wrap=True)
 

@@ -24,6 +24,7 @@ from deploy_bias.export.backends import exporter
 from deploy_bias.export.graph import Call
 from deploy_bias.export.graphs import BundleWeights
 from deploy_bias.export.parity.agreement import AgreementProof
+from deploy_bias.export.parity.completeness import check_complete
 from deploy_bias.export.parity.proof import Proof, Stage, as_specified
 from deploy_bias.export.parity.results import Agreement, CaseResult, GraphResult, Report
 from deploy_bias.export.parity.vectors import stored_cases
@@ -60,6 +61,7 @@ def verify(
     """
     with one_thread():
         names = _names(bundle, without)
+        check_complete(bundle)
         results = tuple(_results(bundle, names, progress, attribute))
         return Report(results, bundle.manifest.artifacts, tuple(without))
 

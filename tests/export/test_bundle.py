@@ -167,6 +167,10 @@ class TestRefusals:
             ({"key_length": 2.0}, r"--key-length must be an int, got 2\.0"),
             ({"query_length": True}, "--query-length must be an int, got True"),
             ({"dynamic": True, "backends": ["executorch"]}, "add --backend onnx"),
+            (
+                {"dynamic": True, "backends": ["onnx"], "key_length": 4},
+                "--key-length: onnx takes any length with --dynamic; leave one of the two out",
+            ),
         ],
     )
     def test_options_out_of_range(self, tmp_path, options, message):
@@ -279,8 +283,27 @@ class TestAllOrNothing:
         assert not any(tmp_path.iterdir())
 
 
-def test_a_runtime_that_is_missing_is_said_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(BackendError, match=r"needs onnxruntime.*pip install 'deploy-bias\[onnxrun"):
-        export_bundle(RelativePositionBias(9), tmp_path / "b")
-    assert not any(tmp_path.iterdir())
+class TestAMissingRuntime:
+    def test_is_told_before_the_work_if_it_was_named(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        options = ExportOptions(backends=["onnx"])
+        with pytest.raises(
+            BackendError, match=r"needs onnxruntime.*pip install 'deploy-bias\[onnxr"
+        ):
+            export_bundle(RelativePositionBias(9), tmp_path / "b", options)
+        assert not any(tmp_path.iterdir())
+
+    def test_is_left_out_with_its_pip_line_if_it_was_not(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "executorch", None)
+        plan, (line,) = ExportOptions().plan()
+        assert list(plan) == ["onnx", "torchscript"]
+        assert "leave out executorch: backend 'executorch' needs executorch" in line
+        assert "pip install 'deploy-bias[executorch]'" in line
+
+
+def test_the_order_of_the_backends_changes_nothing():
+    options = [
+        ExportOptions(backends=names) for names in (("onnx", "executorch"), ("executorch", "onnx"))
+    ]
+    assert options[0] == options[1]
+    assert list(options[0].plan()[0]) == list(options[1].plan()[0])

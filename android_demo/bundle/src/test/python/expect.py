@@ -3,7 +3,8 @@
 bundle/           the demo model, for ONNX Runtime and ExecuTorch
 recordings/*.wav  the shipped recordings
 recordings.json   what Python's Recognizer hears in each, on ONNX Runtime
-rollout.safetensors  labels, outputs and states of a decoder on ONNX Runtime, past three windows
+rollout.safetensors  labels, outputs and states (of a window its newest row) of a decoder on ONNX
+                     Runtime, past three windows
 errors.json       Python's message for each bundle that is broken in some way
 assets/           what `deploy-bias android` puts into the app
 """
@@ -20,6 +21,7 @@ import soundfile
 from safetensors.numpy import save_file
 
 from deploy_bias.bundle import Bundle
+from deploy_bias.bundle.contract import Append
 from deploy_bias.cli.android import write_assets
 from deploy_bias.errors import DeployBiasError
 from deploy_bias.export import ExportOptions, export_bundle
@@ -54,19 +56,17 @@ def main(folder: Path) -> None:
 def rollout(bundle: Path) -> dict[str, np.ndarray]:
     decoder = Decoder(load(bundle)["decoder"])
     labels = np.random.default_rng(29).integers(decoder.vocab_size, size=STEPS)
-    found: dict[str, list[np.ndarray]] = {
-        "decoder_out": [],
-        "ema_state": [],
-        "key": [],
-        "value": [],
-    }
+    found: dict[str, list[np.ndarray]] = {"decoder_out": []}
     with decoder.stream() as stream:
         state = stream.start()
         for label in labels:
             outs, (state,) = stream.step([state], [int(label)])
-            key, value = (view[0, -1].copy() for view in state.windows.views())
-            for name, array in zip(found, (outs[0], state.values[0], key, value), strict=True):
-                found[name].append(np.array(array))
+            inputs = state.space.inputs([state])
+            found["decoder_out"].append(outs[0])
+            for rule in decoder.graph.contract.state:
+                array = inputs[rule.input]
+                newest = array[:, -1] if isinstance(rule, Append) else array
+                found.setdefault(rule.input, []).append(newest.copy())
     return {"label": labels, **{name: np.stack(arrays) for name, arrays in found.items()}}
 
 
@@ -112,7 +112,7 @@ FAULTS = {
     "foreign": lambda folder: write(folder / "manifest.json", {"format": "other"}),
     "newer": lambda folder: edit(folder, format_version=3),
     "older": lambda folder: edit(folder, format_version=1),
-    "version of text": lambda folder: edit(folder, format_version="2"),
+    "version of text": lambda folder: edit(folder, format_version="1"),
     "cut": truncate,
     "lost": lambda folder: (folder / "joiner.onnx").unlink(),
     "no backend": lambda folder: without(folder, "onnx"),

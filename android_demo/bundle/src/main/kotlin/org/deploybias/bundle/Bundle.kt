@@ -137,19 +137,32 @@ internal fun <T> parse(
     val version =
         (number as? JsonPrimitive)?.takeUnless { it.isString }?.longOrNull
             ?: throw BundleError("$where: format_version must be an int, got ${said(number)}; export again.")
-    if (version != FORMAT_VERSION.toLong()) {
-        val upgrade = if (version > FORMAT_VERSION) "upgrade deploy-bias, or " else ""
+    if (version > FORMAT_VERSION) {
         throw BundleError(
             "$where: format version $version, and this deploy_bias reads $FORMAT_VERSION; " +
-                "${upgrade}export again with this one.",
+                "upgrade deploy-bias, or export again with this one.",
         )
     }
-    return try {
+    if (version < FORMAT_VERSION) {
+        throw BundleError(
+            "$where: format version $version, and this deploy_bias reads $FORMAT_VERSION; " +
+                "export again with this one.",
+        )
+    }
+    return decode(serializer, content, where)
+}
+
+/** Reads a value that must fit the schema. */
+internal fun <T> decode(
+    serializer: DeserializationStrategy<T>,
+    content: JsonElement,
+    where: String,
+): T =
+    try {
         strict.decodeFromJsonElement(serializer, content)
     } catch (error: IllegalArgumentException) {
         throw BundleError("$where: ${firstLine(error)}; export again.", error)
     }
-}
 
 /** As Python shows it. */
 private fun said(value: JsonElement?): String =

@@ -6,27 +6,25 @@ import java.io.Closeable
 class Decoder(
     internal val graph: Graph,
 ) {
-    private val contract = graph.contract
+    internal val labelIndex: Int
+
+    val vocabSize: Int
 
     init {
+        val contract = graph.contract
         if (contract.kind != "decoder") {
             throw ContractError("graph '${contract.name}' is no decoder; take graphs[\"decoder\"] of Graphs.load.")
         }
-    }
-
-    private val spec = contract.input("label")
-    internal val label = contract.inputs.indexOf(spec)
-
-    init {
-        val batch = spec.sizes()[0]
+        val label = contract.statelessInputs.single()
+        val batch = label.sizes()[0]
         if (batch != 1L) {
             throw ContractError(
                 "the decoder takes $batch hypotheses a call, expected 1; export with --batch 1.",
             )
         }
+        labelIndex = contract.inputIndex(label.name)
+        vocabSize = checkNotNull(label.maximum) { "${label.name} has no maximum" } + 1
     }
-
-    val vocabSize: Int = checkNotNull(spec.maximum).toInt() + 1
 
     /** A hypothesis before its first label, which is blank. */
     fun start(): Hypothesis = Hypothesis(this)
@@ -51,7 +49,7 @@ class Hypothesis internal constructor(
         if (label !in 0 until decoder.vocabSize) {
             throw ContractError("label must be 0 to ${decoder.vocabSize - 1}, got $label.")
         }
-        state.input(decoder.label).longs.put(0, label.toLong())
+        state.inputs[decoder.labelIndex].longs.put(0, label.toLong())
         state.run()
         state.advance()
     }

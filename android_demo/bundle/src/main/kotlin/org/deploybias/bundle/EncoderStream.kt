@@ -6,30 +6,33 @@ import java.io.Closeable
 class EncoderStream(
     graph: Graph,
 ) : Closeable {
-    private val contract = graph.contract
+    internal val settings: EncoderSettings
+    private val state: State
+    private val features: Int
+    private val frames: Int
 
     init {
+        val contract = graph.contract
         if (contract.kind != "encoder") {
             throw ContractError(
                 "graph '${contract.name}' is no streaming encoder; take graphs[\"encoder\"] of Graphs.load.",
             )
         }
+        settings = contract.settings(EncoderSettings.serializer())
+        val (features, frames) = contract.statelessInputs.map { contract.inputIndex(it.name) }
+        this.features = features
+        this.frames = frames
+        state = State(graph)
     }
-
-    internal val stride = contract.int("stride")
-    internal val offset = contract.int("offset")
-    private val features = contract.inputs.indexOf(contract.input("features"))
-    private val frames = contract.inputs.indexOf(contract.input("frames"))
-    private val state = State(graph)
 
     /** The encoder frames (1, T, D) of the last chunk; the first ones are genuine. */
     val encoderOut: Tensor get() = state.outputs[0]
 
     /** Encodes the next chunk; returns how many encoder frames came of it. */
     fun accept(chunk: FeatureChunk): Int {
-        state.feed(features, chunk.features)
-        state.input(frames).longs.put(0, chunk.frames.toLong())
-        val count = state.genuineRows(0)
+        state.inputs[features] = chunk.features
+        state.inputs[frames].longs.put(0, chunk.frames.toLong())
+        val count = checkNotNull(state.genuineRows(0)) { "the encoder's output has no rows" }
         if (count == 0) return 0
         state.run()
         state.advance()

@@ -112,14 +112,15 @@ class Proof(
                 State(graph).use { rollout ->
                     for (step in 0 until stepsOf(contract, case)) {
                         if (!progress(contract.name)) return null
-                        for (spec in contract.inputs) {
-                            vectors["${contract.name}/$case/${spec.name}"]?.let { rollout.feed(spec.name, it, step) }
+                        for (spec in contract.statelessInputs) {
+                            val stored = vectors.getValue("${contract.name}/$case/${spec.name}")
+                            feed(rollout.inputs[contract.inputIndex(spec.name)], stored, step, spec.name)
                         }
                         times += timed(rollout)
                         for ((index, spec) in contract.outputs.withIndex()) {
                             val wanted = vectors.getValue("${contract.name}/$case/${spec.name}")
                             val limit = limits.getValue("${contract.name}/$case/${spec.name}")
-                            val off = rollout.distance(index, wanted, step)
+                            val off = distance(rollout.outputs[index], rollout.genuineRows(index), wanted, step)
                             if (off > worst) worst = off
                             if (!(off / limit <= over)) {
                                 over = off / limit
@@ -160,6 +161,43 @@ class Proof(
         contract: GraphContract,
         case: String,
     ): Int = vectors.getValue("${contract.name}/$case/${contract.outputs[0].name}").shape[0].toInt()
+
+    /** Sets an input to one step of stored ones, which have the steps along their first axis. */
+    private fun feed(
+        input: Tensor,
+        stored: Tensor,
+        step: Int,
+        name: String,
+    ) {
+        if (stored.dtype != input.dtype || stored.size % input.size != 0 || step * input.size >= stored.size) {
+            throw BundleError("test vectors: $name does not fit its contract; export again.")
+        }
+        input.copy(stored, step * input.size, 0, input.size)
+    }
+
+    /** The largest difference of an output from one step of stored ones; only what is genuine counts. */
+    private fun distance(
+        output: Tensor,
+        rows: Int?,
+        stored: Tensor,
+        step: Int,
+    ): Double {
+        val width = if (rows == null) output.size else output.size / (output.shape[0] * output.shape[1]).toInt()
+        var worst = 0.0
+        for (i in 0 until output.size) {
+            if (rows != null && i / width % output.shape[1] >= rows) continue
+            val wanted = number(stored, step * output.size + i)
+            val found = number(output, i)
+            val off = if (wanted == found) 0.0 else abs(found - wanted)
+            if (!(off <= worst)) worst = if (off.isNaN()) Double.POSITIVE_INFINITY else off
+        }
+        return worst
+    }
+
+    private fun number(
+        tensor: Tensor,
+        at: Int,
+    ): Double = if (tensor.dtype == DType.INT64) tensor.longs.get(at).toDouble() else tensor.floats.get(at).toDouble()
 
     private fun timed(rollout: State): Double {
         val begin = System.nanoTime()
@@ -211,39 +249,4 @@ class Proof(
         /** A graph with few steps is timed by running the last one again. */
         const val LEAST_TIMES = 20
     }
-}
-
-/** Sets an input to one step of stored ones, which have the steps along their first axis. */
-internal fun State.feed(
-    name: String,
-    stored: Tensor,
-    step: Int,
-) {
-    val input = input(name)
-    if (stored.size % input.size != 0 || step * input.size >= stored.size) {
-        throw BundleError("test vectors: $name does not fit its contract; export again.")
-    }
-    when (input.dtype) {
-        DType.FLOAT32 -> input.copy(stored, step * input.size, 0, input.size)
-        DType.INT64 -> for (i in 0 until input.size) input.longs.put(i, stored.longs.get(step * input.size + i))
-    }
-}
-
-/** The largest difference of an output from one step of stored ones; rubbish is left out. */
-internal fun State.distance(
-    output: Int,
-    stored: Tensor,
-    step: Int,
-): Double {
-    val got = outputs[output]
-    // Only one hypothesis of an encoder: what comes behind its genuine rows is not the encoder's.
-    val count = if (hasRows(output)) genuineRows(output) * got.shape[2].toInt() else got.size
-    var worst = 0.0
-    for (i in 0 until count) {
-        val wanted = stored.floats.get(step * got.size + i)
-        val found = got.floats.get(i)
-        val off = if (wanted == found) 0.0 else abs(found.toDouble() - wanted)
-        if (!(off <= worst)) worst = if (off.isNaN()) Double.POSITIVE_INFINITY else off
-    }
-    return worst
 }

@@ -59,17 +59,18 @@ class Recognizer(
                 )
             }
             tokens = Tokens(bundle)
-            val module = graphs["frontend"].contract
+            val settings = graphs["frontend"].contract.settings(FrontendSettings.serializer())
             chunking =
                 Chunking(
-                    module.int("n_fft"),
-                    module.int("hop_length"),
-                    module.int("decoding_window"),
-                    module.int("subsampling_factor"),
+                    settings.nFft,
+                    settings.hopLength,
+                    settings.decodingWindow,
+                    settings.subsamplingFactor,
                 )
-            sampleRate = module.int("fs")
+            sampleRate = settings.fs
             leadInSamples = (leadIn * sampleRate).roundToInt()
-            frameSeconds = graphs["encoder"].contract.int("stride") * chunking.hopLength.toDouble() / sampleRate
+            val stride = graphs["encoder"].contract.settings(EncoderSettings.serializer()).stride
+            frameSeconds = stride * chunking.hopLength.toDouble() / sampleRate
         } catch (error: Exception) {
             graphs.close()
             throw error
@@ -145,7 +146,11 @@ class RecognizerStream internal constructor(
     private var closed = false
     private val encoder = EncoderStream(recognizer.graphs["encoder"])
     private val features =
-        FeatureStream(recognizer.graphs["frontend"], chunking, recognizer.graphs["encoder"].contract.input("features"))
+        FeatureStream(
+            recognizer.graphs["frontend"],
+            chunking,
+            recognizer.graphs["encoder"].contract.statelessInputs[0],
+        )
     private val joint = Joint(recognizer.graphs["joint"])
     private var featureFrames = 0L
 
@@ -260,9 +265,9 @@ class RecognizerStream internal constructor(
         val first = maxOf(0L, featureFrames - chunking.carried)
         featureFrames = first + frames
         // The first embedded frame of a chunk is dropped. One sees stride + offset feature frames.
-        val middle = first + (encoder.stride + encoder.offset - 1) / 2.0
+        val middle = first + (encoder.settings.stride + encoder.settings.offset - 1) / 2.0
         for (frame in 1..encoderFrames) {
-            val sample = (middle + frame * encoder.stride) * chunking.hopLength
+            val sample = (middle + frame * encoder.settings.stride) * chunking.hopLength
             times += (sample - recognizer.leadInSamples) / recognizer.sampleRate
         }
     }

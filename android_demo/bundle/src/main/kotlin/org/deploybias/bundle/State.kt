@@ -3,144 +3,99 @@ package org.deploybias.bundle
 import java.io.Closeable
 
 /**
- * The one interpreter of state: a graph over steps, its state carried as the contract says. The
- * decoder, the encoder and the proof run on it, so a graph with any state runs without more code.
+ * One stream of a graph, its state carried from step to step by the contract, in one thread: the one
+ * interpreter of state in Kotlin, deploy_bias.runtime.state in Python.
  *
- * A step allocates nothing once its windows have gone round.
+ * A step: set the [inputs] that are not state, [run], read the [outputs], [advance]. It allocates
+ * nothing once the windows have gone round.
  */
 class State(
     private val graph: Graph,
 ) : Closeable {
     private val contract = graph.contract
-    private val rules = contract.state
-    private val inputs = graph.newInputs()
-    private val outputOf = IntArray(rules.size) { place(rules[it].output) }
-    private val inputOf = IntArray(rules.size) { i -> contract.inputs.indexOfFirst { it.name == rules[i].input } }
-    private val windows =
-        Array(rules.size) { i ->
-            if (rules[i].update == StateRule.Update.APPEND) Window(contract.inputs[inputOf[i]]) else null
-        }
+    private val rules = contract.state.toTypedArray()
 
-    // The input that says how many rows of an output are genuine; -1 where all are.
-    private val rowsOf =
-        IntArray(contract.outputs.size) { i ->
-            val rows = contract.outputs[i].rows
-            if (rows == null) -1 else contract.inputs.indexOfFirst { it.name == rows.input }
+    init {
+        val inputs = contract.inputs.map { it.name }
+        val outputs = contract.outputs.map { it.name }
+        for (rule in rules) {
+            if (rule.input !in inputs || (rule.output != null && rule.output !in outputs)) {
+                throw ContractError(
+                    "graph '${contract.name}': the state '${rule.input}' is made of '${rule.output}', and the " +
+                        "graph has the inputs ${inputs.joinToString(", ")} and the outputs " +
+                        "${outputs.joinToString(", ")}; export again.",
+                )
+            }
         }
+    }
 
-    /** What the last step gave, in the order of the contract; the next step overwrites it. */
+    /** In the order of the contract; an input that is not state may be put in place of the one here. */
+    val inputs: Array<Tensor> = graph.newInputs()
+
+    /** In the order of the contract; the next run overwrites them. */
     val outputs: Array<Tensor> = graph.newOutputs()
+
+    private val inputOf = IntArray(rules.size) { contract.inputIndex(rules[it].input) }
+    private val outputOf = IntArray(rules.size) { contract.outputIndex(rules[it].output) }
+    private val windows = Array(rules.size) { if (rules[it] is Append) Window(inputs[inputOf[it]]) else null }
+
+    // Where the input lies that says how many rows of an output are genuine.
+    private val rowsOf = IntArray(outputs.size) { contract.inputIndex(contract.outputs[it].rows?.input) }
 
     init {
         reset()
     }
 
-    /** An input by its place in the contract; of a state what the next step is fed. */
-    fun input(index: Int): Tensor = inputs[index]
-
-    /** An input by its name. */
-    fun input(name: String): Tensor = inputs[contract.inputs.indexOfFirst { it.name == name }]
-
-    /** Feeds a tensor as an input that is not state. */
-    fun feed(
-        index: Int,
-        tensor: Tensor,
-    ) {
-        inputs[index] = tensor
-    }
-
-    /** Runs the graph on its inputs; the state stays. */
+    /** Runs the graph; the state stays as it is. */
     fun run() = graph.run(inputs, outputs)
 
-    /** Makes the state after the step. */
+    /** Goes on to the state after the last run. */
     fun advance() {
         for (i in rules.indices) {
-            val rule = rules[i]
             val input = inputs[inputOf[i]]
-            when (rule.update) {
-                StateRule.Update.REPLACE -> {
-                    inputs[inputOf[i]] = outputs[outputOf[i]]
-                    outputs[outputOf[i]] = input
-                }
-
-                StateRule.Update.APPEND -> {
-                    append(i)
-                }
-
-                StateRule.Update.COUNT -> {
-                    val grown = input.longs.get(0) + (if (rule.output == null) 1 else genuineRows(outputOf[i]))
-                    val next = if (grown == rule.restartAt?.toLong()) rule.initial.toLong() else limited(rule, grown)
-                    for (lane in 0 until input.size) input.longs.put(lane, next)
-                }
+            when (val rule = rules[i]) {
+                is Replace -> input.copy(outputs[outputOf[i]])
+                is Append -> windows[i]?.extend(outputs[outputOf[i]], rule.row, genuineRows(outputOf[i]))
+                is Count -> input.fill(rule.after(input.longs.get(0), genuineRows(outputOf[i])).toDouble())
             }
         }
+        placeWindows()
     }
 
-    /** How many rows of an output's axis 1 are genuine. */
-    fun genuineRows(output: Int): Int {
-        val spec = contract.outputs[output]
-        val rows = spec.rows ?: return outputs[output].shape[1].toInt()
-        return rows.count(inputs[rowsOf[output]].longs.get(0).toInt())
+    /** How many rows of axis 1 of an output are genuine by the inputs; null where no `rows` says it. */
+    fun genuineRows(output: Int): Int? {
+        val rows = contract.outputs.getOrNull(output)?.rows ?: return null
+        return rows.count(inputs[rowsOf[output]].longs.get(0))
     }
 
-    /** Whether only some rows of an output are genuine. */
-    fun hasRows(output: Int): Boolean = rowsOf[output] >= 0
+    /** The first state again. */
+    fun reset() {
+        for (i in rules.indices) {
+            when (val rule = rules[i]) {
+                is Replace -> inputs[inputOf[i]].fill(rule.initial)
+                is Append -> windows[i]?.clear()
+                is Count -> inputs[inputOf[i]].fill(rule.initial.toDouble())
+            }
+        }
+        placeWindows()
+    }
 
-    /** Takes over the state and the outputs of another one of the same graph. */
+    /** Takes over the state, and the outputs, of another stream of the same graph. */
     fun copy(other: State) {
         for (i in rules.indices) {
             val window = windows[i]
-            if (window == null) {
-                val input = inputs[inputOf[i]]
-                val from = other.inputs[inputOf[i]]
-                if (input.dtype == DType.INT64) {
-                    for (lane in 0 until input.size) input.longs.put(lane, from.longs.get(lane))
-                } else {
-                    input.copy(from)
-                }
-            } else {
-                window.copy(checkNotNull(other.windows[i]))
-                inputs[inputOf[i]] = window.view()
-            }
+            if (window == null) inputs[inputOf[i]].copy(other.inputs[inputOf[i]]) else window.copy(other.windows[i]!!)
         }
         for (i in outputs.indices) outputs[i].copy(other.outputs[i])
+        placeWindows()
     }
 
-    /** Goes back to the state before the first step. */
-    fun reset() {
-        for (i in rules.indices) {
-            val window = windows[i]
-            if (window == null) {
-                inputs[inputOf[i]].fill(rules[i].initial)
-            } else {
-                window.clear()
-                inputs[inputOf[i]] = window.view()
-            }
-        }
+    private fun placeWindows() {
+        for (i in rules.indices) windows[i]?.let { inputs[inputOf[i]] = it.view() }
     }
 
     override fun close() {
-        inputs.forEach(Tensor::close)
-        outputs.forEach(Tensor::close)
+        (inputs + outputs).forEach(Tensor::close)
         windows.forEach { it?.close() }
     }
-
-    private fun append(i: Int) {
-        val window = checkNotNull(windows[i])
-        val output = outputs[outputOf[i]]
-        if (hasRows(outputOf[i])) {
-            window.extend(output, 0, output.shape[1].toInt(), genuineRows(outputOf[i]))
-        } else {
-            val batch = inputs[inputOf[i]].shape[0].toInt()
-            window.extend(output, (rules[i].row ?: 0) * batch, 1, 1)
-        }
-        inputs[inputOf[i]] = window.view()
-    }
-
-    private fun limited(
-        rule: StateRule,
-        count: Long,
-    ): Long = minOf(count, rule.limit?.toLong() ?: count)
-
-    private fun place(output: String?): Int = contract.outputs.indexOfFirst { it.name == output }
 }

@@ -23,8 +23,8 @@ class Tensor private constructor(
     val longs: LongBuffer = if (dtype == DType.INT64) bytes.asLongBuffer() else LongBuffer.allocate(0)
 
     // A bulk copy moves these, so that a step makes no buffers.
-    private val source = floats.duplicate()
-    private val target = floats.duplicate()
+    private val source = bytes.duplicate()
+    private val target = bytes.duplicate()
 
     /** A piece of this memory, from an element on. */
     fun view(
@@ -37,17 +37,17 @@ class Tensor private constructor(
         return Tensor(dtype, shape, piece.slice().order(ByteOrder.nativeOrder()))
     }
 
-    /** Copies [length] elements of [other], from its element [from] on, to the element [to] of this. */
+    /** Copies [length] elements of [other], from its element [from] on, to the element [to] of this, of the same dtype. */
     fun copy(
         other: Tensor,
         from: Int = 0,
         to: Int = 0,
         length: Int = other.size,
     ) {
-        target.limit(to + length)
-        target.position(to)
-        other.source.limit(from + length)
-        other.source.position(from)
+        target.limit((to + length) * dtype.bytes)
+        target.position(to * dtype.bytes)
+        other.source.limit((from + length) * dtype.bytes)
+        other.source.position(from * dtype.bytes)
         target.put(other.source)
     }
 

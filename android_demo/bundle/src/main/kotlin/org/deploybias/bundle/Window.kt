@@ -3,71 +3,79 @@ package org.deploybias.bundle
 import java.io.Closeable
 
 /**
- * The last rows of a series, zeros at first, oldest first. Each hypothesis has one contiguous piece of
- * a buffer of twice them, which moves with each row, and at the end of the buffer back to its start.
+ * The last rows of a series for each hypothesis, zeros at first, oldest first: a piece of a buffer of
+ * twice them, which moves by one with each row, and at the end of the buffer back to its start.
+ *
+ * @param like has its shape: a hypothesis along axis 0, rows along axis 1.
  */
 internal class Window(
-    spec: TensorSpec,
+    like: Tensor,
 ) : Closeable {
-    private val shape = spec.sizes()
+    private val shape = like.shape
+    private val batch = shape[0].toInt()
     private val rows = shape[1].toInt()
-    private val width = shape.drop(2).fold(1L, Long::times).toInt()
-    private val buffers =
-        Array(shape[0].toInt()) { Tensor.zeros(spec.dtype, longArrayOf(2L * rows, width.toLong())) }
+    private val width = like.size / (batch * rows)
+    private val buffer = Tensor.zeros(like.dtype, longArrayOf(batch.toLong(), 2L * rows, width.toLong()))
 
-    // A batch wants its hypotheses side by side; one alone is read where it lies.
-    private val together = if (buffers.size > 1) Tensor.zeros(spec) else null
     private val views = arrayOfNulls<Tensor>(rows + 1)
+
+    // The hypotheses of a batch lie apart in the buffer; a graph wants them side by side.
+    private val sideBySide = if (batch > 1) Tensor.zeros(like.dtype, shape) else null
     private var at = 0
 
-    /** The window as an input of a graph; of one hypothesis the same object each time at a place. */
+    /** The window as an input of a graph; the same object each time that it lies at the same place. */
     fun view(): Tensor {
-        if (together == null) {
-            return views[at] ?: buffers[0].view(at * width, shape).also { views[at] = it }
+        if (sideBySide == null) return views[at] ?: buffer.view(at * width, shape).also { views[at] = it }
+        for (lane in 0 until batch) {
+            sideBySide.copy(buffer, place(lane, at), lane * rows * width, rows * width)
         }
-        for (lane in buffers.indices) {
-            together.copy(buffers[lane], at * width, lane * rows * width, rows * width)
-        }
-        return together
+        return sideBySide
     }
 
     /**
-     * Appends [count] rows of [source]; as many of the oldest ones go. The rows of a hypothesis begin
-     * at [first], those of the next one [stride] rows further.
+     * Appends rows of an output; as many of the oldest ones go.
+     *
+     * @param row they are in `output[row]`, or in the output itself.
+     * @param genuine how many of axis 1; without it, the output is one row (B, ...).
      */
     fun extend(
-        source: Tensor,
-        first: Int,
-        stride: Int,
-        count: Int,
+        output: Tensor,
+        row: Int?,
+        genuine: Int?,
     ) {
+        val first = row ?: 0
+        val given = output.size / (if (row == null) 1 else output.shape[0].toInt()) / (batch * width)
+        val count = genuine ?: 1
         val new = minOf(count, rows)
-        val full = at + new > rows
-        val start = if (full) 0 else at
-        for (lane in buffers.indices) {
-            val buffer = buffers[lane]
-            if (full) buffer.copy(buffer, at * width, 0, rows * width)
-            val from = first + lane * stride + count - new
-            buffer.copy(source, from * width, (start + rows) * width, new * width)
+        if (at + new > rows) {
+            for (lane in 0 until batch) buffer.copy(buffer, place(lane, at), place(lane, 0), rows * width)
+            at = 0
         }
-        at = start + new
+        for (lane in 0 until batch) {
+            val source = ((first * batch + lane) * given + count - new) * width
+            buffer.copy(output, source, place(lane, at + rows), new * width)
+        }
+        at += new
     }
 
     /** Takes over what another window of the same shape holds. */
     fun copy(other: Window) {
-        for (lane in buffers.indices) {
-            buffers[lane].copy(other.buffers[lane], other.at * width, 0, rows * width)
-        }
+        for (lane in 0 until batch) buffer.copy(other.buffer, place(lane, other.at), place(lane, 0), rows * width)
         at = 0
     }
 
     fun clear() {
-        buffers.forEach { it.fill(0.0) }
+        buffer.fill(0.0)
         at = 0
     }
 
+    private fun place(
+        lane: Int,
+        row: Int,
+    ): Int = (lane * 2 * rows + row) * width
+
     override fun close() {
         views.forEach { it?.close() }
-        together?.close()
+        sideBySide?.close()
     }
 }
