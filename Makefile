@@ -4,7 +4,7 @@ BIN := .venv/bin
 # tests, lint and types in the venv that this file makes; pip takes a CPU wheel of torch if
 # its settings (find-links, index) offer one, because 2.13.0+cpu satisfies the pin.
 
-.PHONY: setup demo test lint bench node parity-arm64 matrix android clean
+.PHONY: setup demo test lint bench node parity-arm64 matrix zoo android clean
 setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
@@ -43,6 +43,11 @@ parity-arm64: setup
 # The wheel beside the versions that users have: four environments of several GB, one at a time.
 matrix:
 	$(PYTHON) -m tests.matrix $(SETS)
+
+# Ordinary modules of many kinds, on every backend: no false alarm, nothing missed. Minutes, and so
+# a job of its own.
+zoo: setup
+	$(BIN)/python -W ignore -m tests.zoo
 
 bench: setup
 	$(BIN)/python -m benchmarks --output benchmarks/results

@@ -40,10 +40,12 @@ class ExportGraph(ABC):
 
     relative_limit: an eager module further from float64 than this part of the largest value is
         not rounded but wrong.
+    decisive: an element is decided if its budget is at most this part of the output.
     """
 
     contract: GraphContract
     relative_limit: float
+    decisive: float = 0.01
     stored_cases: tuple[str, ...]
     """The cases that a bundle holds as test vectors; none that forks or resets."""
     reshape_is_free: bool = False

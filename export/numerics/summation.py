@@ -49,7 +49,8 @@ class Summation:
         partial = self._running(rows)
         total = rows.sum(-1) if not partial.numel() else partial[..., -1]
         if not is_whole(rows.abs().sum(-1)) or not is_whole(rows):
-            total = total + self._walk(partial.square().sum(-1))
+            moved = total + self._walk(partial.square().sum(-1))
+            total = torch.where(total.isfinite(), moved, total)
         return (
             total.view([1 if i in dims else n for i, n in enumerate(x.shape)]) if keepdim else total
         )

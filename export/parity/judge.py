@@ -123,9 +123,9 @@ class Truth:
         """
         return (BUDGET * yardstick * self.unit).clamp(min=torch.finfo(torch.float32).tiny)
 
-    def decided(self, yardstick: float) -> float:
+    def decided(self, yardstick: float, decisive: float = DECISIVE) -> float:
         """Return the share of the elements whose budget is a small part of the output."""
-        small = self.budgets(yardstick) <= (DECISIVE * self.scale).clamp(
+        small = self.budgets(yardstick) <= (decisive * self.scale).clamp(
             min=BUDGET * torch.finfo(torch.float32).tiny
         )
         decided = small & self.comparable if self.eager.is_floating_point() else self.comparable
@@ -140,7 +140,12 @@ class Truth:
 
 
 def judge(
-    got: Tensor, truth: Truth, yardstick: float, relative_limit: float, allowed: float = 0.0
+    got: Tensor,
+    truth: Truth,
+    yardstick: float,
+    relative_limit: float,
+    allowed: float = 0.0,
+    decisive: float = DECISIVE,
 ) -> dict[str, Any]:
     """Compare an output of every step with float64; all of one shape.
 
@@ -150,6 +155,7 @@ def judge(
         yardstick: eager's own error in units.
         relative_limit: see `ExportGraph`.
         allowed: how far an element may be off whatever its budget.
+        decisive: the part of the output that a budget may be.
 
     Raises:
         RuntimeError: another shape or dtype.
@@ -160,7 +166,7 @@ def judge(
             f"output is {got.dtype} {tuple(got.shape)}, expected {eager.dtype} {tuple(exact.shape)}"
         )
     sound = truth.is_sound(relative_limit)
-    common = {"eager_is_sound": sound, "decided": truth.decided(yardstick)}
+    common = {"eager_is_sound": sound, "decided": truth.decided(yardstick, decisive)}
     if not got.numel():
         nothing = {"error": 0.0, "eager_error": 0.0, "error_by_eager": 0.0, "budget": 0.0}
         steps = (0.0,) * len(got)

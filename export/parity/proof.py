@@ -118,7 +118,7 @@ class Proof:
     def decided(self, output: str) -> dict[str, float]:
         """Return the share of an output that each case decides."""
         return {
-            name: case.truths[output].decided(self.yardstick(name, output))
+            name: case.truths[output].decided(self.yardstick(name, output), self.graph.decisive)
             for name, case in self.cases.items()
         }
 
@@ -181,7 +181,7 @@ class Proof:
     def _compare(self, name: str, output: str, got: Outputs) -> dict[str, Any]:
         case = self.cases[name]
         scale = (self.yardstick(name, output), self.graph.relative_limit)
-        judged = judge(got[output], case.truths[output], *scale)
+        judged = judge(got[output], case.truths[output], *scale, decisive=self.graph.decisive)
         if case.stored is not None and judged["passed"]:
             # What other languages are tested against must be as right as what runs here.
             judged = judge(case.stored[output], case.truths[output], *scale)

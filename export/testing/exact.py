@@ -57,6 +57,8 @@ class Exact:
             precision = Precision(rounding)
 
             def run(*tensors: Tensor) -> Any:
+                if rounding is not None:
+                    tensors = tuple(map(rounding.flushed, tensors))
                 says = [
                     Precise(tensor, like.dtype) if like.dtype in HELD else tensor
                     for tensor, like in zip(tensors, self.example.values(), strict=True)

@@ -2,6 +2,8 @@
 
 import hashlib
 
+import torch
+
 import deploy_bias
 from deploy_bias.bundle.manifest import Label, Operators
 from deploy_bias.export.backends import exporter
@@ -27,5 +29,5 @@ def _sha256(graph: ModuleGraph) -> str:
     hashed = hashlib.sha256()
     for name, tensor in graph.eager_module.state_dict().items():
         hashed.update(name.encode())
-        hashed.update(tensor.cpu().contiguous().numpy().tobytes())
+        hashed.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return hashed.hexdigest()

@@ -17,6 +17,7 @@ from deploy_bias.bundle.contract import (
 from deploy_bias.errors import OptionError
 from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
 from deploy_bias.export.numerics.rounding import DRAWS, Rounding
+from deploy_bias.export.parity.judge import DECISIVE
 from deploy_bias.export.rollout import run_case
 from deploy_bias.export.testing.arguments import check_arguments
 from deploy_bias.export.testing.copying import copy_module
@@ -27,6 +28,9 @@ from deploy_bias.export.testing.stress import Range, make_like, stress_cases
 
 STEPS = 16
 """Of a case, if there is state and nothing was said."""
+RELATIVE_LIMIT = 1e-4
+"""Float32 is nearer than this to what people train. What is past it, and far past what rounding
+explains, is another function than the reference."""
 MANY = 16
 """Draws, where a few do not pass."""
 
@@ -53,9 +57,6 @@ class ModuleGraph(ExportGraph):
             module is no function of its inputs; or the reference gives no float64.
     """
 
-    # Float32 is nearer than this to what people train. What is past it, and far past what rounding
-    # explains, is another function than the reference.
-    relative_limit = 1e-4
     stored_cases = ()
 
     def __init__(
@@ -77,6 +78,7 @@ class ModuleGraph(ExportGraph):
         self.eager_module = FlatModule(
             copy_module(module, structure, tensors), structure, dtypes
         ).eval()
+        self.relative_limit, self.decisive = _limits([*dtypes, *_dtypes(self.eager_module)])
         self.ranges, self.seed = ranges, seed
         self.refused: tuple[str, ...] = ()
         taken = tuple(_spec(name, tensor) for name, tensor in self.example.items())
@@ -214,6 +216,17 @@ def _check_name(where: str, name: str, known: Tensors) -> Tensor:
     if name not in known:
         raise OptionError(f"{where}: {name!r} is not among {', '.join(known)}.")
     return known[name]
+
+
+def _dtypes(module: nn.Module) -> list[torch.dtype]:
+    return [tensor.dtype for tensor in (*module.parameters(), *module.buffers())]
+
+
+def _limits(dtypes: Sequence[torch.dtype]) -> tuple[float, float]:
+    """Return the limit of what is rounded, and what is decisive, of the coarsest of some dtypes."""
+    floating = [dtype for dtype in dtypes if dtype.is_floating_point]
+    eps = max((torch.finfo(dtype).eps for dtype in floating), default=0.0)
+    return max(RELATIVE_LIMIT, 4 * eps), max(DECISIVE, 16 * eps)
 
 
 def dtype_of(spec: TensorSpec) -> torch.dtype:
