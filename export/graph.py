@@ -1,7 +1,7 @@
 """The graphs, one file a kind: its contract, its module to export, its references and cases."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,6 +33,10 @@ class Step:
 
     inputs: Tensors
     state: Literal["continue", "reset", "save", "restore"] = "continue"
+
+
+DRAWS, MANY = 3, 16
+"""Of what is rounded at random: at first, and where something failed, for a few may be lucky."""
 
 
 class ExportGraph(ABC):
@@ -75,8 +79,8 @@ class ExportGraph(ABC):
         """Return the dynamic shapes of its inputs as torch.export takes them; or None."""
         return None
 
-    def nearby(self) -> list[Call]:
-        """Return float64 rounded at random as float32 rounds, several draws of it.
+    def nearby(self, numbers: Sequence[int] = range(DRAWS)) -> list[Call]:
+        """Return float64 rounded at random as float32 rounds, a draw for each number.
 
         None, if no case is so near to a singularity that rounding alone changes what comes out.
         """
@@ -86,7 +90,3 @@ class ExportGraph(ABC):
     def deciding(self) -> tuple[str, ...]:
         """The cases of which each must decide something of each output; if none, any one must."""
         return ()
-
-    def more_nearby(self) -> list[Call]:
-        """Return more draws of the same, for what a few do not explain; none, if there are none."""
-        return []

@@ -1,7 +1,7 @@
 """The graph `encoder`: a chunk of features in, encoder frames out, with the windows explicit."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import torch
@@ -18,7 +18,7 @@ from deploy_bias.bundle.contract import (
 )
 from deploy_bias.bundle.settings import EncoderSettings
 from deploy_bias.errors import SourceError
-from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
+from deploy_bias.export.graph import DRAWS, Call, ExportGraph, Layout, Step, Tensors
 from deploy_bias.export.numerics.rounding import rounded
 from deploy_bias.export.sources.state_dict import fill, named_weights
 from deploy_bias.export.steps.encoder import EncoderStep
@@ -157,9 +157,9 @@ class EncoderGraph(ExportGraph):
 
         return call
 
-    def nearby(self) -> list[Call]:
+    def nearby(self, numbers: Sequence[int] = range(DRAWS)) -> list[Call]:
         """Return float64 rounded at random; eager's own error may be a lucky one."""
-        return rounded(self.eager(torch.float64))
+        return rounded(self.eager(torch.float64), numbers)
 
     def cases(self, seed: int = 0) -> dict[str, list[Step]]:
         """Return utterances of whole and short chunks, past the left context, and a reset."""

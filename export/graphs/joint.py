@@ -1,7 +1,7 @@
 """The graph `joint`: an encoder frame and a decoder output in, logits of the next label out."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from deploy_bias.bundle.contract import GraphContract, ModuleSpec, TensorSpec
 from deploy_bias.bundle.settings import JointSettings
-from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
+from deploy_bias.export.graph import DRAWS, Call, ExportGraph, Layout, Step, Tensors
 from deploy_bias.export.numerics.rounding import rounded
 from deploy_bias.export.options import ExportOptions
 from deploy_bias.export.sources.state_dict import build, named_weights
@@ -92,9 +92,9 @@ class JointGraph(ExportGraph):
 
         return call
 
-    def nearby(self) -> list[Call]:
+    def nearby(self, numbers: Sequence[int] = range(DRAWS)) -> list[Call]:
         """Return float64 rounded at random; eager's own error may be a lucky one."""
-        return rounded(self.eager(torch.float64))
+        return rounded(self.eager(torch.float64), numbers)
 
     def cases(self, seed: int = 0) -> dict[str, list[Step]]:
         """Return random frames and outputs of several magnitudes, 64 of each."""

@@ -21,12 +21,11 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deploy_bias.export.graph import Call, Tensors
+from deploy_bias.export.graph import DRAWS, Call, Tensors
 from deploy_bias.export.numerics import operators
 from deploy_bias.export.numerics.norms import Norms
 from deploy_bias.export.numerics.summation import UNIT, Summation, is_whole
 
-DRAWS = 3
 LEAST = torch.finfo(torch.float32).tiny
 TINY = 1e-300
 EXPONENTS = (2, 0.5, 1, -1, 0)
@@ -208,8 +207,8 @@ class Rounding(TorchDispatchMode):
         return torch.rand(shape, generator=self.generator, dtype=torch.float32).mul_(2).sub_(1)
 
 
-def rounded(call: Call) -> list[Call]:
-    """Return a float64 function rounded at random, a few draws of it."""
+def rounded(call: Call, numbers: Sequence[int] = range(DRAWS)) -> list[Call]:
+    """Return a float64 function rounded at random, a draw for each number."""
 
     def draw(seed: int) -> Call:
         generator = torch.Generator().manual_seed(seed)
@@ -220,7 +219,7 @@ def rounded(call: Call) -> list[Call]:
 
         return rounded
 
-    return [draw(seed) for seed in range(DRAWS)]
+    return [draw(number) for number in numbers]
 
 
 def _root_of_squares(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deploy_bias.bundle.contract import GraphContract
 from deploy_bias.export.backends import Run
-from deploy_bias.export.graph import Call, ExportGraph, Step
+from deploy_bias.export.graph import DRAWS, MANY, Call, ExportGraph, Step
 from deploy_bias.export.parity.allowed import Allowed
 from deploy_bias.export.parity.judge import Truth, judge
 from deploy_bias.export.parity.results import CaseResult, Smallest, StageResult
@@ -126,7 +126,7 @@ class Proof:
         """Return what each output must be over some steps."""
         eager = run_case(self.contract, self._eager, steps, torch.float32)
         # Made anew, so that what is random in them is the same in each call.
-        draws = [*self.graph.nearby(), *(self.graph.more_nearby() if more else ())]
+        draws = self.graph.nearby(range(MANY if more else DRAWS))
         exact, *nearby = (
             run_case(self.contract, call, steps, torch.float64) for call in (self._exact, *draws)
         )
@@ -201,7 +201,7 @@ class Proof:
         for name in sorted(failed, key=lambda name: -failed[name]):
             if self.is_over:
                 return
-            if name not in self._refined and self.graph.more_nearby():
+            if name not in self._refined and self.graph.nearby():
                 self._refined.add(name)
                 case = self.cases[name]
                 self.cases[name] = replace(case, truths=self.truths(case.steps, more=True))

@@ -60,7 +60,7 @@ def assert_export_parity(
     `pip install 'deploy-bias[export]'`.
 
     Args:
-        module: the eager module, float32.
+        module: the eager module, of any precision.
         example_inputs: a tensor, a tuple of arguments, or arguments by name; tensors may be nested
             in tuples, lists and dicts. Input names are those of `forward`: x; windows_0 in a list.
         backends: what it is exported to and must be right there. Default "torchscript", "onnx" and
@@ -78,7 +78,8 @@ def assert_export_parity(
             `deploy_bias.bundle.contract.Append` for a window whose last row it
             is.
             Outputs are `output`, or output_0, output_1 of a tuple, or the names of a dict.
-        reference: a module or function that takes and gives float64; default `module.double()`.
+        reference: a module or function that takes and gives float64; default the module itself,
+            computed in float64.
         ranges: least and greatest number of an integer input; default what the example shows.
         allow: what may be off all the same, by the name of a case or an output. It stands in every
             report, and what nothing needs any more fails.

@@ -15,8 +15,8 @@ from deploy_bias.bundle.contract import (
     TensorSpec,
 )
 from deploy_bias.errors import OptionError
-from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
-from deploy_bias.export.numerics.rounding import DRAWS, Rounding
+from deploy_bias.export.graph import DRAWS, Call, ExportGraph, Layout, Step, Tensors
+from deploy_bias.export.numerics.rounding import Rounding
 from deploy_bias.export.parity.judge import DECISIVE
 from deploy_bias.export.rollout import run_case
 from deploy_bias.export.testing.arguments import check_arguments
@@ -31,8 +31,6 @@ STEPS = 16
 RELATIVE_LIMIT = 1e-4
 """Float32 is nearer than this to what people train. What is past it, and far past what rounding
 explains, is another function than the reference."""
-MANY = 16
-"""Draws, where a few do not pass."""
 
 
 class ModuleGraph(ExportGraph):
@@ -117,16 +115,12 @@ class ModuleGraph(ExportGraph):
         """Return the module, or the reference in float64."""
         return self._eager if dtype == torch.float32 else self.exact.call()
 
-    def nearby(self) -> list[Call]:
+    def nearby(self, numbers: Sequence[int] = range(DRAWS)) -> list[Call]:
         """Return float64 with every operator rounded at random.
 
         In one draw subnormal numbers are taken for zero.
         """
-        return [self._draw(number) for number in range(DRAWS)]
-
-    def more_nearby(self) -> list[Call]:
-        """Return as many more draws as leave nothing to luck."""
-        return [self._draw(number) for number in range(DRAWS, MANY)]
+        return [self._draw(number) for number in numbers]
 
     def cases(self, seed: int = 0) -> dict[str, list[Step]]:
         """Return the example, the stress cases that eager does not refuse, and the user's own."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PAGES = ("files.md", "failures.md", "dynamic-shapes.md")
+PAGES = ("files.md", "failures.md", "dynamic-shapes.md", "precision.md")
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]\d+)?")

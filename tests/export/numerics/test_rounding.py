@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from deploy_bias.export.graph import DRAWS
 from deploy_bias.export.numerics.operators import APPROXIMATION
-from deploy_bias.export.numerics.rounding import DRAWS, UNIT, Rounding, rounded
+from deploy_bias.export.numerics.rounding import UNIT, Rounding, rounded
 
 X = torch.linspace(0.5, 2.0, 64, dtype=torch.float64)
 
