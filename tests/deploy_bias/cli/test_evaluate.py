@@ -39,8 +39,8 @@ def test_int8_makes_no_more_errors(run, int8_bundle):
     _, out, _ = run("evaluate", int8_bundle.folder, MANIFEST, "--json")
     results = json.loads(out)["results"]
     assert [(r["backend"], r["precision"]) for r in results] == [
-        ("onnx", "int8"),
         ("executorch", "int8"),
+        ("onnx", "int8"),
     ]
     for found in results:
         assert found["word_error_rate"] <= 8 / 39 + 0.005
