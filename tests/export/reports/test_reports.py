@@ -174,8 +174,8 @@ class TestMarkdown:
     def test_a_table_of_all(self):
         rows = [line for line in rendered(".md").splitlines() if line.startswith("| decoder")]
         assert rows == [
-            "| decoder | onnx fp32 | 2 | 5.0e-01 | 2000000.00 | - | **FAIL** |",
-            "| decoder | executorch fp32 | 1 | 2.5e-07 | 1.00 | - | pass |",
+            "| decoder | onnx fp32 | 2 | 100 % | 5.0e-01 | 2000000.00 | - | **FAIL** |",
+            "| decoder | executorch fp32 | 1 | 100 % | 2.5e-07 | 1.00 | - | pass |",
         ]
 
     def test_what_passed_is_short(self):
