@@ -56,14 +56,15 @@ def test_not_a_bundle(tmp_path):
         ('{"format": "deploy_bias"}', "format_version must be an int, got None"),
         ('{"format": "deploy_bias", "format_version": "1"}', "must be an int, got '1'"),
         ('{"format": "deploy_bias", "format_version": true}', "must be an int, got True"),
-        ('{"format": "deploy_bias", "format_version": 0}', "greater than 0"),
+        ('{"format": "deploy_bias", "format_version": 0}', "version 0, .* reads 2; export"),
         ("[]", "format is 'list'"),
         ('{"format": "sherpa"}', "format is 'sherpa', expected 'deploy_bias'"),
         (
             '{"format": "deploy_bias", "format_version": 99}',
-            "version 99, .* reads up to 1; upgrade",
+            "version 99, .* reads 2; upgrade",
         ),
-        ('{"format": "deploy_bias", "format_version": 1}', "exporter: Field required"),
+        ('{"format": "deploy_bias", "format_version": 1}', "version 1, .* reads 2; export again"),
+        ('{"format": "deploy_bias", "format_version": 2}', "exporter: Field required"),
     ],
 )
 def test_a_manifest_that_is_not_ours(copy, text, message):

@@ -159,13 +159,11 @@ class TestAgreement:
 
     @pytest.mark.parametrize("backend", ["onnx", "executorch", "torchscript"])
     def test_fp32_does_not_drift_over_1000_steps(self, fp32, backend):
-        from deploy_bias.export.graphs.decoder import DecoderGraph
+        from deploy_bias.export.graphs import BundleWeights
         from deploy_bias.export.rollout import run_case
-        from deploy_bias.export.sources.bias import read_source
-        from tests.espnet.models import DIGITS
 
         loaded = load(fp32, backend)["decoder"]
-        graph = DecoderGraph(read_source(DIGITS).transducer.decoder, loaded.contract)
+        graph = BundleWeights(fp32).graph(loaded.contract)
         steps = graph.cases()["past three windows"]
         assert len(steps) == 1000
 
@@ -188,7 +186,7 @@ class TestOtherModels:
     def test_the_encoder_too(self, int8_bundle):
         report = json.loads((int8_bundle.folder / PARITY).read_text())
         encoders = [result for result in report["results"] if result["graph"] == "encoder"]
-        assert [encoder["backend"] for encoder in encoders] == BACKENDS
+        assert [encoder["backend"] for encoder in encoders] == sorted(BACKENDS)
         for encoder in encoders:
             assert encoder["passed"]
             assert encoder["cases"] == []
@@ -297,6 +295,9 @@ class TestFaults:
         shutil.copytree(quantised.folder, folder)
         path = folder / "manifest.json"
         content = json.loads(path.read_text())
+        for artifact in content["artifacts"]:
+            if (artifact["backend"], artifact["precision"]) != ("onnx", "int8"):
+                (folder / artifact["path"]).unlink()
 
         def rewrite(name=None, data=b""):
             if name:
