@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from deploy_bias import RelativePositionBias
-from deploy_bias.export import export_bundle
+from deploy_bias.export import ExportOptions, export_bundle
 
 
 @pytest.fixture
@@ -20,7 +20,8 @@ def copy(digits_bundle, tmp_path):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("small") / "small"
-    export_bundle(RelativePositionBias(16), folder, backends=["onnx", "torchscript"])
+    options = ExportOptions(backends=["onnx", "torchscript"])
+    export_bundle(RelativePositionBias(16), folder, options)
     return folder
 
 

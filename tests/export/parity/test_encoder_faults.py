@@ -44,6 +44,9 @@ def rewritten(int8_bundle, tmp_path):
         (folder / FILE).write_bytes(data)
         manifest = json.loads((folder / "manifest.json").read_text())
         kept = [FILE, "decoder.int8.onnx", "joiner.int8.onnx"]
+        for artifact in manifest["artifacts"]:
+            if artifact["path"] not in kept:
+                (folder / artifact["path"]).unlink()
         manifest["artifacts"] = [a for a in manifest["artifacts"] if a["path"] in kept]
         for artifact in manifest["artifacts"]:
             if artifact["path"] == FILE:
