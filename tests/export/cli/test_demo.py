@@ -40,7 +40,7 @@ def test_the_installed_command(tmp_path):
 
 
 def test_json(run, digits_bundle, tmp_path, monkeypatch):
-    def copy(source, output, **options):
+    def copy(source, output, options, **rest):
         shutil.copytree(digits_bundle.folder, output)
         return Report(())
 
