@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import ClassVar
 
 import numpy as np
@@ -22,7 +20,7 @@ from deploy_bias.errors import BundleError, ContractError, OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.graph import load
 from deploy_bias.runtime.joint import Joint
-from deploy_bias.runtime.recognizer.turn import turn
+from deploy_bias.runtime.recognizer.threads import ThreadedStream
 from deploy_bias.runtime.samples import SampleStream
 from deploy_bias.runtime.search import Result, Search, open_search
 from deploy_bias.runtime.tokens import Tokens
@@ -176,11 +174,10 @@ class BaseRecognizer(ABC):
         )
 
 
-class BaseStream(ABC):
+class BaseStream(ThreadedStream):
     """Audio on its way to text. Close it, or use it in a `with` statement.
 
-    One thread may give it audio while another decodes, and any may read the result or close it; a
-    second one that gives audio or decodes at the same time is refused.
+    One thread may give it audio while another decodes, and any may read the result or close it.
 
     Args:
         recognizer: that decodes it.
@@ -195,6 +192,7 @@ class BaseStream(ABC):
     """
 
     def __init__(self, recognizer: BaseRecognizer, samples: SampleStream) -> None:
+        super().__init__()
         self.recognizer = recognizer
         self.samples = samples
         self.search = recognizer.open_search()
@@ -203,9 +201,6 @@ class BaseStream(ABC):
         self.frames = 0
         self.times: dict[int, float] = {}
         self.view = Lock()
-        self._decoding = Lock()
-        self._feeding = Lock()
-        self._closed = False
 
     def accept_waveform(self, sample_rate: float, samples: np.ndarray) -> None:
         """Take the next samples, as many as there are.
@@ -221,8 +216,7 @@ class BaseStream(ABC):
                 is changed then.
             BackendError: they must be resampled, and soxr is not installed.
         """
-        self.check_open()
-        with turn(self._feeding, "gives audio to"):
+        with self.feeding():
             self.samples.accept(sample_rate, samples)
 
     def input_finished(self) -> None:
@@ -231,8 +225,7 @@ class BaseStream(ABC):
         Raises:
             ContractError: the stream is finished or closed, or another thread gives it audio.
         """
-        self.check_open()
-        with turn(self._feeding, "gives audio to"):
+        with self.feeding():
             self.samples.finish()
 
     @property
@@ -244,53 +237,10 @@ class BaseStream(ABC):
     def decode(self) -> None:
         """Decode what is ready; see `BaseRecognizer.decode_stream`."""
 
-    def check_open(self) -> None:
-        """Raise a ContractError if the stream is closed."""
-        if self._closed:
-            raise ContractError("the stream is closed; create another one.")
-
-    @contextmanager
-    def decoding(self) -> Iterator[None]:
-        """Decode it or begin an utterance in this thread.
-
-        Raises:
-            ContractError: another thread does.
-        """
-        try:
-            with turn(self._decoding, "decodes"):
-                yield
-        finally:
-            if self._closed:  # meanwhile
-                self._release()
-
-    def close(self) -> None:
-        """End the stream; a thread that decodes it finishes what it decodes first."""
-        self._closed = True
-        self._release()
-
-    def _release(self) -> None:
-        """Give back the memory of a closed stream; a thread that decodes it does so in the end."""
-        if self._decoding.acquire(blocking=False):
-            try:
-                self._free()
-            finally:
-                self._decoding.release()
-
     def _free(self) -> None:
         """Give back the memory."""
         self.search.close()
         self.samples.windows.clear()
-
-    def __enter__(self) -> BaseStream:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def time(self, first: int, frame: int) -> float:
         """Return when an encoder frame is, by its number behind feature frame `first`."""

@@ -165,8 +165,5 @@ class RecognizerStream(BaseStream):
         super()._free()
         self._encoder.close()
 
-    def __enter__(self) -> RecognizerStream:
-        return self
-
     def _frontend(self, samples: np.ndarray) -> np.ndarray:
         return self.recognizer.frontend.run([samples])[0]
