@@ -30,7 +30,8 @@ from benchmarks.timing import Row, medians, ratio, time_in_turn
 from deploy_bias.export import ExportOptions, Report, export_bundle
 from deploy_bias.runtime import Recognizer, Search
 from deploy_bias.runtime.search import SEARCHES
-from deploy_bias.runtime.search.search import Hypothesis
+from deploy_bias.runtime.search.hypothesis import Hypothesis
+from deploy_bias.runtime.search.search import Advance
 
 FS, WINDOW_MS, LEFT_CONTEXT = 16000, 640, 32
 SECONDS = 10
@@ -106,12 +107,12 @@ def _label_of(frame: int) -> int:
 class _Fed(Search):
     """Take the label that is due, whatever the joint network says."""
 
-    def _advance(self, frame: np.ndarray, hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+    def _advance(self, frame: int, hypotheses: list[Hypothesis]) -> Advance:
         (only,) = hypotheses
-        log_probs = self._log_probs(frame, [only])[0]
-        label = _label_of(self._frame)
-        score = float(log_probs[label])
-        return [only.longer(label, score, self._frame) if label else only.blank(score)]
+        (after,) = yield from self._ask([only], frame)
+        label = _label_of(frame)
+        score = float(after.log_probs[label])
+        return [only.longer(label, score, frame) if label else only.blank(score)]
 
 
 class _Espnet:

@@ -13,6 +13,7 @@ from deploy_bias.bundle.contract import Precision
 from deploy_bias.cli.console import Debug, Json, out, print_json, print_table, stages
 from deploy_bias.errors import OptionError, SourceError
 from deploy_bias.runtime import Decoder, Joint, load, open_search
+from deploy_bias.runtime.search import SEARCHES, BeamSearch
 from deploy_bias.runtime.tokens import Tokens
 
 
@@ -24,13 +25,17 @@ class SearchName(StrEnum):
     mbg = "mbg"
     default = "default"
     maes = "maes"
+    tsd = "tsd"
+    alsd = "alsd"
+    nsc = "nsc"
+    asr_maes = "asr_maes"
 
 
 SEARCH_HELP = (
-    "greedy, or a beam search of ESPnet: default, maes; of its asr task: asr_greedy, and mbg for "
-    "models of several blanks."
+    "greedy, or a beam search of ESPnet: default, maes, tsd, alsd (whole utterances); of its asr "
+    "task: asr_greedy, nsc, asr_maes, and mbg for models of several blanks."
 )
-BEAMS = (SearchName.default, SearchName.maes)
+BEAMS = tuple(name for name in SearchName if issubclass(SEARCHES[name.value], BeamSearch))
 """Searches that keep several hypotheses."""
 
 

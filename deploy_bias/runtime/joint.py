@@ -40,37 +40,38 @@ class Joint:
             )
         check_finite(encoder_out, "encoder frame", "look for them in its audio or features")
 
-    def log_probs(self, frame: np.ndarray, decoder_outs: Sequence[np.ndarray]) -> np.ndarray:
+    def log_probs(
+        self, frames: Sequence[np.ndarray], decoder_outs: Sequence[np.ndarray]
+    ) -> np.ndarray:
         """Return the log-probabilities of the next label, blank first.
 
         Args:
-            frame: an encoder frame (E,) float32.
+            frames: n encoder frames (E,) float32.
             decoder_outs: n decoder outputs (D,) float32.
 
         Returns:
-            (n, V) float64.
-
-        Raises:
-            ContractError: a logit is NaN or infinite.
+            (n, V) float64. A row depends on its own frame and output alone; it is NaN where a logit
+            is NaN or infinite.
         """
-        logits = np.concatenate(
-            [
-                self._logits(frame, decoder_outs[first : first + self.batch])
-                for first in range(0, len(decoder_outs), self.batch)
-            ]
-        ).astype(np.float64)
-        if not np.isfinite(logits).all():
-            raise ContractError(
-                "the joint network makes NaN or infinity of an encoder frame; its largest value is "
-                f"{np.abs(frame).max():.3g}: look for what is wrong in its audio or features."
-            )
-        logits -= logits.max(axis=1, keepdims=True)
-        logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        rows, others = np.stack(frames), np.stack(decoder_outs)
+        pieces = [
+            self._logits(rows[first : first + self.batch], others[first : first + self.batch])
+            for first in range(0, len(rows), self.batch)
+        ]
+        logits = (pieces[0] if len(pieces) == 1 else np.concatenate(pieces)).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            logits -= logits.max(axis=1, keepdims=True)
+            logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
         return logits
 
-    def _logits(self, frame: np.ndarray, decoder_outs: Sequence[np.ndarray]) -> np.ndarray:
-        count = len(decoder_outs)
-        # A graph has a static batch: the last output fills what is left of it.
-        filled = np.stack([*decoder_outs, *[decoder_outs[-1]] * (self.batch - count)])
-        frames = np.repeat(frame[None], self.batch, axis=0)
-        return self.graph.run([frames, filled])[0][:count]
+    def _logits(self, frames: np.ndarray, decoder_outs: np.ndarray) -> np.ndarray:
+        count = len(frames)
+        if count == self.batch:
+            return self.graph.run([frames, decoder_outs])[0]
+        # A graph has a static batch: zeros fill what is left of it.
+        filled = []
+        for array in (frames, decoder_outs):
+            rows = np.zeros((self.batch, array.shape[1]), np.float32)
+            rows[:count] = array
+            filled.append(rows)
+        return self.graph.run(filled)[0][:count]

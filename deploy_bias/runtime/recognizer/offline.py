@@ -26,7 +26,7 @@ class OfflineRecognizer(BaseRecognizer):
     Args:
         bundle: the folder, or one that is open already.
         backend: "onnx"; no other has such graphs.
-        search: "greedy", "default" or "maes"; see `deploy_bias.runtime.search`.
+        search: name; see `deploy_bias.runtime.search`.
         precision: "fp32", "int8" or "int4".
         lead_in: seconds of silence before the first sample.
         search_options: of the search, such as beam_size.

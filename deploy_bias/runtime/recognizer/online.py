@@ -22,11 +22,13 @@ import numpy as np
 
 from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import Precision
+from deploy_bias.errors import OptionError
 from deploy_bias.runtime.encoder import Encoder
 from deploy_bias.runtime.features import FeatureStream
 from deploy_bias.runtime.recognizer.base import BaseRecognizer, BaseStream
 from deploy_bias.runtime.recognizer.endpoint import EndpointRules
 from deploy_bias.runtime.samples import SampleStream
+from deploy_bias.runtime.search import SEARCHES
 
 
 class Recognizer(BaseRecognizer):
@@ -37,7 +39,7 @@ class Recognizer(BaseRecognizer):
     Args:
         bundle: the folder, or one that is open already.
         backend: "onnx", "executorch" or "torchscript".
-        search: "greedy", "default" or "maes"; see `deploy_bias.runtime.search`.
+        search: name; see `deploy_bias.runtime.search`. "alsd" takes whole utterances alone.
         precision: "fp32", "int8" or "int4".
         endpoint_rules: where `is_endpoint` sees an end.
         lead_in: seconds of silence before the first sample. ESPnet's streaming never decodes the
@@ -74,6 +76,11 @@ class Recognizer(BaseRecognizer):
         super().__init__(
             bundle, backend, search, precision=precision, lead_in=lead_in, **search_options
         )
+        if SEARCHES[search].whole:
+            raise OptionError(
+                f"search {search!r} takes whole utterances; take another one for streams, or a "
+                "bundle that was exported with --offline."
+            )
         self.encoder = Encoder(self.encoder_graph)
         self.endpoint_rules = endpoint_rules or EndpointRules()
         settings = self.frontend_settings

@@ -1,8 +1,9 @@
 """Transducer searches: encoder frames in, labels and scores out. One file a search.
 
-`greedy` follows the best label; `default` and `maes` are the beam searches of ESPnet's
-BeamSearchTransducer, with its names, defaults and results. `asr_greedy` and `mbg` are of ESPnet's
-`asr` task: what it does with a beam_size of 1, and with blanks of several frames.
+`greedy` follows the best label; `default`, `tsd`, `alsd` and `maes` are the beam searches of
+ESPnet's BeamSearchTransducer, with its names, defaults and results. `asr_greedy`, `mbg`, `nsc` and
+`asr_maes` are of ESPnet's `asr` task: what it does with a beam_size of 1, with blanks of several
+frames, and with prefixes.
 """
 
 import inspect
@@ -10,12 +11,18 @@ import inspect
 from deploy_bias.errors import OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.search.alsd import AlsdSearch
 from deploy_bias.runtime.search.asr_greedy import AsrGreedySearch
+from deploy_bias.runtime.search.asr_maes import AsrMaesSearch
+from deploy_bias.runtime.search.beam import BeamSearch
 from deploy_bias.runtime.search.default import DefaultSearch
 from deploy_bias.runtime.search.greedy import GreedySearch
+from deploy_bias.runtime.search.hypothesis import Result
 from deploy_bias.runtime.search.maes import MaesSearch
 from deploy_bias.runtime.search.mbg import MultiBlankGreedySearch
-from deploy_bias.runtime.search.search import Result, Search
+from deploy_bias.runtime.search.nsc import NscSearch
+from deploy_bias.runtime.search.search import Search
+from deploy_bias.runtime.search.tsd import TsdSearch
 
 SEARCHES: dict[str, type[Search]] = {
     "greedy": GreedySearch,
@@ -23,6 +30,10 @@ SEARCHES: dict[str, type[Search]] = {
     "mbg": MultiBlankGreedySearch,
     "default": DefaultSearch,
     "maes": MaesSearch,
+    "tsd": TsdSearch,
+    "alsd": AlsdSearch,
+    "nsc": NscSearch,
+    "asr_maes": AsrMaesSearch,
 }
 
 
@@ -45,12 +56,17 @@ def open_search(name: str, decoder: Decoder, joint: Joint, **options: float) -> 
 
 __all__ = [
     "SEARCHES",
+    "AlsdSearch",
     "AsrGreedySearch",
+    "AsrMaesSearch",
+    "BeamSearch",
     "DefaultSearch",
     "GreedySearch",
     "MaesSearch",
     "MultiBlankGreedySearch",
+    "NscSearch",
     "Result",
     "Search",
+    "TsdSearch",
     "open_search",
 ]

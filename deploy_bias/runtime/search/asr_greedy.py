@@ -1,8 +1,7 @@
 """Greedy search of ESPnet's `asr` task: what it does with a beam_size of 1."""
 
-import numpy as np
-
-from deploy_bias.runtime.search.search import BLANK, Hypothesis, Search
+from deploy_bias.runtime.search.hypothesis import BLANK, Hypothesis
+from deploy_bias.runtime.search.search import Advance, Search
 
 
 class AsrGreedySearch(Search):
@@ -11,10 +10,8 @@ class AsrGreedySearch(Search):
     So a frame cannot give two labels, as it can in `greedy`, and the score is of the labels alone.
     """
 
-    def _advance(self, frame: np.ndarray, hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+    def _advance(self, frame: int, hypotheses: list[Hypothesis]) -> Advance:
         (best,) = hypotheses
-        log_probs = self._log_probs(frame, [best])[0]
-        label = int(log_probs.argmax())
-        if label == BLANK:
-            return [best]
-        return [best.longer(label, float(log_probs[label]), self._frame)]
+        (after,) = yield from self._ask(hypotheses, frame)
+        label, log_prob = after.best[0]
+        return hypotheses if label == BLANK else [best.longer(label, log_prob, frame)]

@@ -1,11 +1,45 @@
 """What the beam searches share."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 
 from deploy_bias.errors import OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
-from deploy_bias.runtime.search.search import Hypothesis, Search, check_whole
+from deploy_bias.runtime.search.hypothesis import Hypothesis, Next
+from deploy_bias.runtime.search.search import Search, check_whole
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A hypothesis with one more label, before anything is made of it.
+
+    score: with that label. hypothesis, after: what it prolongs, and what may come after that.
+    """
+
+    score: float
+    hypothesis: Hypothesis
+    after: Next
+    label: int
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Its labels."""
+        return (*self.hypothesis.prefix.labels, self.label)
+
+    def longer(self, frame: int) -> Hypothesis:
+        """Return the hypothesis, whose last label came at a frame."""
+        before = self.hypothesis
+        return Hypothesis(
+            before.prefix.longer(self.label),
+            self.score,
+            (*before.frames, frame),
+            (*before.log_probs, float(self.after.log_probs[self.label])),
+        )
 
 
 class BeamSearch(Search):
@@ -32,6 +66,7 @@ class BeamSearch(Search):
             )
         self._beam_size = beam_size
         self.by_score_norm = score_norm
+        self.width = beam_size + 1
         super().__init__(decoder, joint)
 
     def _rank(self, hypothesis: Hypothesis) -> float:
@@ -39,12 +74,42 @@ class BeamSearch(Search):
         length = len(hypothesis.prefix.labels) + 1
         return hypothesis.score / length if self.by_score_norm else hypothesis.score
 
+    def _candidate(
+        self, hypothesis: Hypothesis, after: Next, label: int, log_prob: float
+    ) -> Candidate:
+        return Candidate(hypothesis.score + log_prob, hypothesis, after, label)
 
-def top(values: np.ndarray, count: int) -> np.ndarray:
-    """Return where the largest values are, the largest first; `count` at most."""
-    return np.argsort(-values, kind="stable")[:count]
+    def _candidates(self, hypothesis: Hypothesis, after: Next) -> list[Candidate]:
+        """Return a hypothesis with each of its beam_size most likely labels, the best first."""
+        return [
+            self._candidate(hypothesis, after, label, log_prob)
+            for label, log_prob in after.labels(self._beam_size)
+        ]
+
+    def _best(self, hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
+        """Return the beam_size best ones, the best one first."""
+        return sorted(hypotheses, key=by_score, reverse=True)[: self._beam_size]
 
 
-def by_score(hypothesis: Hypothesis) -> float:
+def by_score(hypothesis: Hypothesis | Candidate) -> float:
     """Return the score, as a key to sort by."""
     return hypothesis.score
+
+
+def recombined(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
+    """Add up the probabilities of those with the same labels, in the first one of them."""
+    found: dict[tuple[int, ...], Hypothesis] = {}
+    for hypothesis in hypotheses:
+        labels = hypothesis.prefix.labels
+        if labels in found:
+            found[labels].score = float(np.logaddexp(found[labels].score, hypothesis.score))
+        else:
+            found[labels] = hypothesis
+    return list(found.values())
+
+
+def likely(after: Next, count: int, gamma: float) -> list[tuple[int, float]]:
+    """Return the labels, blank among them, that are among the `count` most likely ones and not
+    `gamma` below the best; with their log-probabilities."""
+    bar = after.best[0][1] - gamma
+    return [pair for pair in after.best[:count] if pair[1] >= bar]

@@ -1,9 +1,11 @@
 """Beam search of a transducer without prefixes, ESPnet's `default`."""
 
-import numpy as np
+import heapq
+from itertools import count
 
-from deploy_bias.runtime.search.beam import BeamSearch, by_score, top
-from deploy_bias.runtime.search.search import BLANK, Hypothesis
+from deploy_bias.runtime.search.beam import BeamSearch, Candidate, by_score
+from deploy_bias.runtime.search.hypothesis import Hypothesis
+from deploy_bias.runtime.search.search import Advance
 
 MOST_STEPS = 100
 
@@ -18,16 +20,22 @@ class DefaultSearch(BeamSearch):
     on for ever. This stops after MOST_STEPS for each of beam_size, with the best that have left.
     """
 
-    def _advance(self, frame: np.ndarray, hypotheses: list[Hypothesis]) -> list[Hypothesis]:
-        staying, leaving = list(hypotheses), list[Hypothesis]()
+    def _advance(self, frame: int, hypotheses: list[Hypothesis]) -> Advance:
+        order = count()  # of equal ones the first
+        staying: list[tuple[float, int, Hypothesis | Candidate]] = [
+            (-hypothesis.score, next(order), hypothesis) for hypothesis in hypotheses
+        ]
+        heapq.heapify(staying)
+        leaving: list[Hypothesis] = []
         for _ in range(MOST_STEPS * self._beam_size):
-            best = max(staying, key=by_score)
-            staying.remove(best)
-            log_probs = self._log_probs(frame, [best])[0]
-            leaving.append(best.blank(float(log_probs[BLANK])))
-            for label in top(log_probs[BLANK + 1 :], self._beam_size) + 1:
-                staying.append(best.longer(int(label), float(log_probs[label]), self._frame))
-            bar = max(staying, key=by_score).score
+            best = heapq.heappop(staying)[2]
+            if isinstance(best, Candidate):
+                best = best.longer(frame)
+            (after,) = yield from self._ask([best], frame)
+            leaving.append(best.blank(after.blank))
+            for candidate in self._candidates(best, after):
+                heapq.heappush(staying, (-candidate.score, next(order), candidate))
+            bar = -staying[0][0]
             better = [hypothesis for hypothesis in leaving if hypothesis.score > bar]
             if len(better) >= self._beam_size:
                 return sorted(better, key=by_score)

@@ -1,8 +1,7 @@
 """Greedy search: the best label at each step, one hypothesis."""
 
-import numpy as np
-
-from deploy_bias.runtime.search.search import BLANK, Hypothesis, Search
+from deploy_bias.runtime.search.hypothesis import BLANK, Hypothesis
+from deploy_bias.runtime.search.search import Advance, Search
 
 MOST_LABELS = 10
 """Labels at one frame at most, as elsewhere in the field: a bad model may never say blank."""
@@ -14,12 +13,12 @@ class GreedySearch(Search):
     ESPnet has no such search: its `default` with beam_size 1 keeps more than one hypothesis.
     """
 
-    def _advance(self, frame: np.ndarray, hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+    def _advance(self, frame: int, hypotheses: list[Hypothesis]) -> Advance:
         (best,) = hypotheses
         for _ in range(MOST_LABELS):
-            log_probs = self._log_probs(frame, [best])[0]
-            label = int(log_probs.argmax())
+            (after,) = yield from self._ask([best], frame)
+            label, log_prob = after.best[0]
             if label == BLANK:
-                return [best.blank(float(log_probs[BLANK]))]
-            best = best.longer(label, float(log_probs[label]), self._frame)
+                return [best.blank(log_prob)]
+            best = best.longer(label, log_prob, frame)
         return [best]

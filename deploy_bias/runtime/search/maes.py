@@ -1,14 +1,11 @@
 """Modified adaptive expansion search, ESPnet's `maes`."""
 
-from collections.abc import Iterable
-
-import numpy as np
-
 from deploy_bias.errors import OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
-from deploy_bias.runtime.search.beam import BeamSearch, by_score, top
-from deploy_bias.runtime.search.search import BLANK, Hypothesis, check_whole
+from deploy_bias.runtime.search.beam import BeamSearch, likely, recombined
+from deploy_bias.runtime.search.hypothesis import BLANK, Hypothesis
+from deploy_bias.runtime.search.search import Advance, check_whole
 
 
 class MaesSearch(BeamSearch):
@@ -45,51 +42,42 @@ class MaesSearch(BeamSearch):
         expansion_gamma: float = 2.3,
         expansion_beta: int = 2,
     ) -> None:
-        check_whole("beam_size", beam_size, 1)
-        check_whole("expansion_beta", expansion_beta, 0)
         check_whole("nstep", nstep, 1)
-        if beam_size + expansion_beta > decoder.vocab_size:
-            raise OptionError(
-                "beam_size + expansion_beta must be at most the number of labels, "
-                f"{decoder.vocab_size}, got {beam_size} + {expansion_beta}."
-            )
-        if not isinstance(expansion_gamma, int | float) or not expansion_gamma >= 0:
-            raise OptionError(f"expansion_gamma must be 0 or more, got {expansion_gamma!r}.")
-        self._nstep = nstep
-        self._gamma = expansion_gamma
-        self._candidates = beam_size + expansion_beta
+        check_expansion(decoder, beam_size, expansion_gamma, expansion_beta)
+        self._nstep, self._gamma = nstep, expansion_gamma
         super().__init__(decoder, joint, beam_size=beam_size, score_norm=score_norm)
+        self.width = beam_size + expansion_beta
 
-    def _advance(self, frame: np.ndarray, hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+    def _advance(self, frame: int, hypotheses: list[Hypothesis]) -> Advance:
         leaving: list[Hypothesis] = []
         staying = hypotheses
         for _ in range(self._nstep):
             longer: list[Hypothesis] = []
-            for hypothesis, log_probs in zip(staying, self._log_probs(frame, staying), strict=True):
-                labels = top(log_probs, self._candidates)
-                bar = log_probs[labels[0]] - self._gamma
-                for label in (int(label) for label in labels if log_probs[label] >= bar):
-                    log_prob = float(log_probs[label])
+            afters = yield from self._ask(staying, frame)
+            for hypothesis, after in zip(staying, afters, strict=True):
+                for label, log_prob in likely(after, self.width, self._gamma):
                     if label == BLANK:
                         leaving.append(hypothesis.blank(log_prob))
                     else:
-                        longer.append(hypothesis.longer(label, log_prob, self._frame))
+                        candidate = self._candidate(hypothesis, after, label, log_prob)
+                        longer.append(candidate.longer(frame))
             staying = longer
             if not staying:
                 break
         if staying:
-            blanks = self._log_probs(frame, staying)[:, BLANK]
-            leaving += [h.blank(float(p)) for h, p in zip(staying, blanks, strict=True)]
-        return sorted(_recombined(leaving), key=by_score, reverse=True)[: self._beam_size]
+            afters = yield from self._ask(staying, frame)
+            leaving += [h.blank(a.blank) for h, a in zip(staying, afters, strict=True)]
+        return self._best(recombined(leaving))
 
 
-def _recombined(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
-    """Add up the probabilities of those with the same labels."""
-    found: dict[tuple[int, ...], Hypothesis] = {}
-    for hypothesis in hypotheses:
-        labels = hypothesis.prefix.labels
-        if labels in found:
-            found[labels].score = float(np.logaddexp(found[labels].score, hypothesis.score))
-        else:
-            found[labels] = hypothesis
-    return list(found.values())
+def check_expansion(decoder: Decoder, beam_size: int, gamma: float, beta: int) -> None:
+    """Raise an OptionError unless so many candidates of a hypothesis can be followed."""
+    check_whole("beam_size", beam_size, 1)
+    check_whole("expansion_beta", beta, 0)
+    if beam_size + beta > decoder.vocab_size:
+        raise OptionError(
+            "beam_size + expansion_beta must be at most the number of labels, "
+            f"{decoder.vocab_size}, got {beam_size} + {beta}."
+        )
+    if not isinstance(gamma, int | float) or not gamma >= 0:
+        raise OptionError(f"expansion_gamma must be 0 or more, got {gamma!r}.")

@@ -2,16 +2,15 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
-from deploy_bias.runtime.search.search import Hypothesis, Search
+from deploy_bias.runtime.search.hypothesis import Hypothesis
+from deploy_bias.runtime.search.search import Advance, Search
 
 LABELS_PER_FRAME = 4
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class SkippingHypothesis(Hypothesis):
     """A hypothesis that goes on at frame `resume`."""
 
@@ -36,16 +35,18 @@ class MultiBlankGreedySearch(Search):
         self.first_label = len(self._durations) - 1
         super().__init__(decoder, joint)
 
-    def _advance(self, frame: np.ndarray, hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+    def _advance(self, frame: int, hypotheses: list[Hypothesis]) -> Advance:
         (best,) = hypotheses
-        if isinstance(best, SkippingHypothesis) and self._frame < best.resume:
-            return [best]
+        if isinstance(best, SkippingHypothesis) and frame < best.resume:
+            return hypotheses
         for _ in range(LABELS_PER_FRAME):
-            log_probs = self._log_probs(frame, [best])[0]
-            label = int(log_probs.argmax())
-            log_prob = float(log_probs[label])
+            (after,) = yield from self._ask([best], frame)
+            label, log_prob = after.best[0]
             if label < len(self._durations):
-                resume = self._frame + self._durations[label]
-                return [SkippingHypothesis(**vars(best.blank(log_prob)), resume=resume)]
-            best = best.longer(label, log_prob, self._frame)
+                left = best.blank(log_prob)
+                resume = frame + self._durations[label]
+                return [
+                    SkippingHypothesis(left.prefix, left.score, left.frames, left.log_probs, resume)
+                ]
+            best = best.longer(label, log_prob, frame)
         return [best]

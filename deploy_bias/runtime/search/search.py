@@ -1,84 +1,34 @@
-"""What the searches share: hypotheses, and label sequences that the decoder is fed once."""
+"""A search over the encoder frames of one utterance."""
 
 from __future__ import annotations
 
-import weakref
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Generator, Sequence
 
 import numpy as np
 
 from deploy_bias.errors import ContractError, OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
-from deploy_bias.runtime.state import State
+from deploy_bias.runtime.search.hypothesis import BLANK, Hypothesis, Next, Prefix, Result
+from deploy_bias.runtime.search.scorer import Query, Scorer, Steps
 
-BLANK = 0
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a search found.
-
-    labels: without blanks. score: natural log-probability of the path. frames: the encoder frame
-    at which each label came, counted from the start.
-    """
-
-    labels: tuple[int, ...]
-    score: float
-    frames: tuple[int, ...]
+Asking = Generator[Query, None, list[Next]]
+Advance = Generator[Query, None, list[Hypothesis]]
+"""A step of a search, which may ask on its way; see `Search._ask`."""
+RECENT = 32
+"""Label sequences that are kept though no hypothesis holds them: what is nearly likely enough at a
+frame is so at the next one, and would be fed to the decoder again."""
 
 
-class Prefix:
-    """A label sequence, and what the decoder says after it.
-
-    Args:
-        labels: without the blank that every sequence begins with.
-        label: the last one, blank if there is none.
-        before: the decoder's state without the last one.
-    """
-
-    def __init__(self, labels: tuple[int, ...], label: int, before: State) -> None:
-        self.labels = labels
-        self.label = label
-        self.state = before
-        self.decoder_out: np.ndarray | None = None
-        # Several hypotheses may come to the same labels: shared as long as one of them lives.
-        self._longer: weakref.WeakValueDictionary[int, Prefix] = weakref.WeakValueDictionary()
-
-    def longer(self, label: int) -> Prefix:
-        """Return this sequence with one more label; it must have been fed."""
-        assert self.decoder_out is not None
-        found = self._longer.get(label)
-        if found is None:
-            found = self._longer[label] = Prefix((*self.labels, label), label, self.state)
-        return found
-
-
-@dataclass(eq=False)
-class Hypothesis:
-    """A label sequence on its way through the frames; score and frames as in `Result`."""
-
-    prefix: Prefix
-    score: float = 0.0
-    frames: tuple[int, ...] = ()
-
-    def blank(self, log_prob: float) -> Hypothesis:
-        """Return the hypothesis that leaves a frame with a blank."""
-        return Hypothesis(self.prefix, self.score + log_prob, self.frames)
-
-    def longer(self, label: int, log_prob: float, frame: int) -> Hypothesis:
-        """Return the hypothesis with one more label."""
-        return Hypothesis(self.prefix.longer(label), self.score + log_prob, (*self.frames, frame))
-
-
-class Search(ABC):
+class Search:
     """A search over the encoder frames of one utterance; they may come in pieces.
 
     Attributes:
         first_label: what the decoder is fed before the first frame.
         multi_blank: whether it knows blanks that stand for several frames.
+        whole: whether it takes the frames of an utterance at once alone.
+        width: how many labels `Next.best` has to have.
 
     Args:
         decoder: of a bundle.
@@ -91,6 +41,8 @@ class Search(ABC):
 
     first_label = BLANK
     multi_blank = False
+    whole = False
+    width = 1
 
     def __init__(self, decoder: Decoder, joint: Joint) -> None:
         if joint.graph.weights_sha256 != decoder.graph.weights_sha256:
@@ -104,6 +56,8 @@ class Search(ABC):
             )
         self._joint = joint
         self._stream = decoder.stream()
+        self.scorer = Scorer(self._stream, joint)
+        self._recent: deque[Prefix] = deque(maxlen=RECENT)
         self.reset()
 
     def reset(self) -> None:
@@ -113,7 +67,8 @@ class Search(ABC):
             ContractError: the search is closed.
         """
         self._hypotheses = [Hypothesis(Prefix((), self.first_label, self._stream.start()))]
-        self._frame = 0
+        self._recent.clear()
+        self._frames = 0
 
     def accept(self, encoder_out: np.ndarray) -> None:
         """Search on.
@@ -125,17 +80,13 @@ class Search(ABC):
             ContractError: another shape or dtype, NaN or infinity in a frame or in what the joint
                 network makes of it, or the search is closed. Nothing is changed then.
         """
+        self.scorer.run([self.steps(encoder_out)])
+
+    def steps(self, encoder_out: np.ndarray) -> Steps:
+        """Return what `accept` does, for a `Scorer` that runs several searches; its errors too."""
         self._stream.check_open()
         self._joint.check(encoder_out)
-        hypotheses, first = self._hypotheses, self._frame
-        try:
-            for frame in encoder_out:
-                hypotheses = self._advance(frame, hypotheses)
-                self._frame += 1
-        except ContractError:
-            self._frame = first
-            raise
-        self._hypotheses = hypotheses
+        return self._steps(encoder_out)
 
     def results(self, nbest: int = 1) -> list[Result]:
         """Return the best hypotheses so far, the best one first; `nbest` of them at most.
@@ -145,34 +96,49 @@ class Search(ABC):
         """
         check_whole("nbest", nbest, 1)
         found = sorted(self._hypotheses, key=self._rank, reverse=True)
-        return [Result(h.prefix.labels, h.score, h.frames) for h in found[:nbest]]
+        return [Result(h.prefix.labels, h.score, h.frames, h.log_probs) for h in found[:nbest]]
 
     def close(self) -> None:
         """End the search."""
         self._stream.close()
+        self._recent.clear()
 
-    @abstractmethod
-    def _advance(self, frame: np.ndarray, hypotheses: list[Hypothesis]) -> list[Hypothesis]:
-        """Return the hypotheses after a frame (E,), which is number `self._frame`."""
+    def _search(self, hypotheses: list[Hypothesis], frames: range) -> Advance:
+        """Return the hypotheses after some frames, by their numbers."""
+        for frame in frames:
+            hypotheses = yield from self._advance(frame, hypotheses)
+        return hypotheses
+
+    def _advance(self, frame: int, hypotheses: list[Hypothesis]) -> Advance:
+        """Return the hypotheses after a frame, by its number."""
+        raise NotImplementedError
+
+    def _steps(self, encoder_out: np.ndarray) -> Steps:
+        self._encoder_out = encoder_out
+        before = self._frames
+        try:
+            frames = range(before, before + len(encoder_out))
+            self._hypotheses = yield from self._search(self._hypotheses, frames)
+            self._frames += len(encoder_out)
+        finally:
+            if self._frames == before:  # it failed, and other frames may have these numbers
+                for prefix in (*self._recent, *(h.prefix for h in self._hypotheses)):
+                    prefix.ahead = {}
 
     def _rank(self, hypothesis: Hypothesis) -> float:
         return hypothesis.score
 
-    def _log_probs(self, frame: np.ndarray, hypotheses: Sequence[Hypothesis]) -> np.ndarray:
-        """Return the log-probabilities (n, V) float64 of the next label of each hypothesis."""
-        prefixes = [hypothesis.prefix for hypothesis in hypotheses]
-        self._feed(prefixes)
-        outs = [prefix.decoder_out for prefix in prefixes if prefix.decoder_out is not None]
-        return self._joint.log_probs(frame, outs)
-
-    def _feed(self, prefixes: Iterable[Prefix]) -> None:
-        new = list(dict.fromkeys(prefix for prefix in prefixes if prefix.decoder_out is None))
+    def _ask(self, hypotheses: Sequence[Hypothesis], frames: int | Sequence[int]) -> Asking:
+        """Return what may come after each hypothesis, at one frame or at a frame of each."""
+        if isinstance(frames, int):
+            frames = [frames] * len(hypotheses)
+        pairs = [(h.prefix, frame) for h, frame in zip(hypotheses, frames, strict=True)]
+        new = dict(pair for pair in pairs if pair[1] not in pair[0].ahead)
         if new:
-            outs, states = self._stream.step(
-                [prefix.state for prefix in new], [prefix.label for prefix in new]
-            )
-            for prefix, out, state in zip(new, outs, states, strict=True):
-                prefix.decoder_out, prefix.state = out, state
+            self._recent.extend(prefix for prefix in new if prefix.decoder_out is None)
+            places = list(new.values())
+            yield Query(list(new), places, self._encoder_out, self._frames, self.width)
+        return [prefix.ahead[frame] for prefix, frame in pairs]
 
 
 def check_whole(name: str, value: object, least: int) -> None:

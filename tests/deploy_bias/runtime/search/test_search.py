@@ -212,7 +212,11 @@ class TestWhatIsRefused:
     @pytest.mark.parametrize(
         ("name", "options", "message"),
         [
-            ("beam", {}, "choose from greedy, asr_greedy, mbg, default, maes"),
+            (
+                "beam",
+                {},
+                "choose from greedy, asr_greedy, mbg, default, maes, tsd, alsd, nsc, asr_maes",
+            ),
             ("greedy", {"beam_size": 2}, "beam_size"),
             ("default", {"beam_size": 0}, "beam_size must be an int, 1 or more, got 0"),
             ("default", {"beam_size": 2.5}, "beam_size must be an int"),
@@ -220,6 +224,12 @@ class TestWhatIsRefused:
             ("default", {"beam_size": 15}, "beam_size must be 1 to 14"),
             ("maes", {"beam_size": 13}, "13 \\+ 2"),
             ("maes", {"nstep": 0}, "nstep must be an int, 1 or more, got 0"),
+            ("tsd", {"max_sym_exp": 1}, "max_sym_exp must be an int, 2 or more, got 1"),
+            ("alsd", {"u_max": -1}, "u_max must be an int, 0 or more, got -1"),
+            ("nsc", {"nstep": 0}, "nstep must be an int, 1 or more, got 0"),
+            ("nsc", {"prefix_alpha": -1}, "prefix_alpha must be an int, 0 or more, got -1"),
+            ("asr_maes", {"nstep": 1}, "nstep must be an int, 2 or more, got 1"),
+            ("asr_maes", {"beam_size": 13}, "13 \\+ 2"),
         ],
     )
     def test_options(self, digits_bundle, name, options, message):

@@ -1,0 +1,144 @@
+"""Answers what searches ask, of one stream or of many: few calls of few graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deploy_bias.errors import ContractError
+from deploy_bias.runtime.decoder import DecoderStream
+from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.search.hypothesis import Next, Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What may come after each prefix at its frame?
+
+    The answers are left in `Prefix.ahead`.
+
+    prefixes, frames: as many of both. encoder_out: (T, E) float32, whose first frame is `first`.
+    width: how many labels `Next.best` has to have.
+    """
+
+    prefixes: Sequence[Prefix]
+    frames: Sequence[int]
+    encoder_out: np.ndarray
+    first: int
+    width: int
+
+
+Steps = Generator[Query, None, None]
+"""A search on its way through some frames; it is resumed when its query is answered."""
+
+
+class Scorer:
+    """Asks a decoder and a joint network, for all searches that share them at once.
+
+    A graph has a static batch. Where a call would have rows to spare, they look ahead: they hold
+    a prefix at later frames, where it is most often asked next. A row does not depend on the
+    others, so neither does any result.
+
+    Args:
+        stream: of the decoder.
+        joint: of the same bundle.
+    """
+
+    def __init__(self, stream: DecoderStream, joint: Joint) -> None:
+        self._stream = stream
+        self._joint = joint
+
+    def run(self, searches: Sequence[Steps]) -> None:
+        """Run searches to their end.
+
+        Raises:
+            ContractError: of the first one that fails; the others are run to their end before.
+        """
+        waiting = list(_resumed(searches))
+        error: ContractError | None = None
+        while waiting:
+            failed = self._answer([query for _, query in waiting])
+            for number, reason in failed.items():
+                waiting[number][0].close()
+                error = error or reason
+            waiting = list(_resumed(s for i, (s, _) in enumerate(waiting) if i not in failed))
+        if error is not None:
+            raise error
+
+    def _answer(self, queries: Sequence[Query]) -> dict[int, ContractError]:
+        """Return what is wrong with a query, by its place."""
+        self._feed(prefix for query in queries for prefix in query.prefixes)
+        batch = self._joint.batch
+        count = sum(len(query.prefixes) for query in queries)
+        spare = -count % batch
+        each, more = divmod(spare, count)
+        places: list[tuple[Prefix, int]] = []
+        frames: list[np.ndarray] = []
+        outs: list[np.ndarray] = []
+        failed: dict[int, ContractError] = {}
+        for query in queries:
+            end = query.first + len(query.encoder_out)
+            for prefix, frame in zip(query.prefixes, query.frames, strict=True):
+                behind = min(frame + 1 + each + (more > 0), end)
+                more -= 1
+                assert prefix.decoder_out is not None
+                for ahead in range(frame, behind):
+                    places.append((prefix, ahead))
+                    frames.append(query.encoder_out[ahead - query.first])
+                    outs.append(prefix.decoder_out)
+                prefix.ahead = {}
+        log_probs = self._joint.log_probs(frames, outs)
+        finite = np.isfinite(log_probs).all(axis=1)
+        width = max(query.width for query in queries)
+        best = _top(log_probs, width)
+        for row, (prefix, frame) in enumerate(places):
+            if finite[row]:
+                prefix.ahead[frame] = Next(log_probs[row], best[row])
+        for number, query in enumerate(queries):
+            for prefix, frame in zip(query.prefixes, query.frames, strict=True):
+                if frame not in prefix.ahead:
+                    failed[number] = _not_finite(query.encoder_out[frame - query.first])
+        return failed
+
+    def _feed(self, prefixes: Iterable[Prefix]) -> None:
+        new = list(dict.fromkeys(prefix for prefix in prefixes if prefix.decoder_out is None))
+        if new:
+            outs, states = self._stream.step(
+                [prefix.state for prefix in new], [prefix.label for prefix in new]
+            )
+            for prefix, out, state in zip(new, outs, states, strict=True):
+                prefix.decoder_out, prefix.state = out, state
+
+
+def _resumed(searches: Iterable[Steps]) -> Iterator[tuple[Steps, Query]]:
+    """Resume searches; yield those that ask again, and what."""
+    for search in searches:
+        query = next(search, None)
+        if query is not None:
+            yield search, query
+
+
+def _top(values: np.ndarray, count: int) -> list[list[tuple[int, float]]]:
+    """Return for each row (n, V) its largest values and where they are, the largest first."""
+    if count < values.shape[1] // 4:
+        places = np.argpartition(-values, count - 1, axis=1)[:, :count]
+        places.sort(axis=1)  # the first of equal ones stays the first
+        found = np.take_along_axis(values, places, 1)
+        order = np.argsort(-found, axis=1, kind="stable")
+        places = np.take_along_axis(places, order, 1)
+    else:
+        places = np.argsort(-values, axis=1, kind="stable")[:, :count]
+    found = np.take_along_axis(values, places, 1)
+    return [
+        list(zip(labels, log_probs, strict=True))
+        for labels, log_probs in zip(places.tolist(), found.tolist(), strict=True)
+    ]
+
+
+def _not_finite(frame: np.ndarray) -> ContractError:
+    return ContractError(
+        "the joint network makes NaN or infinity of an encoder frame; its largest value is "
+        f"{np.abs(frame).max():.3g}: look for what is wrong in its audio or features."
+    )

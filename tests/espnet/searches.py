@@ -1,0 +1,189 @@
+"""Random transducers, small, of each decoder: ESPnet's searches over them, and ours.
+
+Ours run on the modules that are exported, in eager torch: a graph's runtime is proven elsewhere.
+ESPnet's run with the cures that its results need (`Unbatched`, a language model whose batch is not
+padded, a state that its `asr` task loses).
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from espnet2.asr.transducer.beam_search_transducer import BeamSearchTransducer as AsrSearch
+from espnet2.asr_transducer.beam_search_transducer import BeamSearchTransducer
+from espnet2.asr_transducer.joint_network import JointNetwork
+
+from deploy_bias.bundle.contract import ModuleSpec
+from deploy_bias.export.graphs import DECODERS
+from deploy_bias.export.graphs.joint import JointGraph
+from deploy_bias.export.options import ExportOptions
+from deploy_bias.model.bias.toeplitz import toeplitz_by_repeat
+from deploy_bias.runtime import Decoder, Graph, Joint, open_search
+from tests.espnet.decoders import ESPNET, KINDS, rescale_as_speech2text
+from tests.espnet.models import SMALL, perturb
+
+ENCODER_SIZE = 12
+JOINT = {"joint_space_size": 10}
+VARIANTS = [
+    ("mega", SMALL | {"max_positions": 64}),
+    ("mega", SMALL | {"max_positions": 64, "chunk_size": 5, "rel_pos_bias_type": "rotary"}),
+    ("rnn", {"rnn_type": "lstm", "num_layers": 2}),
+    ("rnn", {"rnn_type": "gru"}),
+    ("stateless", {}),
+    ("rwkv", {}),
+]
+CASES = [
+    ("default", {"beam_size": 4}),
+    ("maes", {"beam_size": 4}),
+    ("tsd", {"beam_size": 4}),
+    ("tsd", {"beam_size": 3, "max_sym_exp": 2, "score_norm": True}),
+    ("alsd", {"beam_size": 4}),
+    ("alsd", {"beam_size": 3, "u_max": 4}),
+    ("asr_greedy", {}),
+    ("nsc", {"beam_size": 3}),
+    ("nsc", {"beam_size": 4, "nstep": 2, "prefix_alpha": 3}),
+    ("asr_maes", {"beam_size": 3, "expansion_beta": 1}),
+    ("asr_maes", {"beam_size": 3, "prefix_alpha": 2, "expansion_gamma": 1.0}),
+]
+"""Searches and their options."""
+ASR = {"nsc", "asr_maes", "asr_greedy"}
+"""Searches of ESPnet's `asr` task."""
+
+
+class EagerSession:
+    """Runs the modules of graphs as they are, without a runtime."""
+
+    label = None
+
+    def __init__(self, modules):
+        self.modules = modules
+
+    @torch.no_grad()
+    def run(self, name, inputs):
+        outputs = self.modules[name](*(torch.from_numpy(np.array(array)) for array in inputs))
+        return [tensor.numpy() for tensor in (outputs if isinstance(outputs, tuple) else [outputs])]
+
+
+@dataclass
+class Transducer:
+    """ESPnet's decoder and joint network, and ours as a runtime has them."""
+
+    decoder: torch.nn.Module
+    joint: torch.nn.Module
+    ours: tuple[Decoder, Joint]
+
+    def search(self, name, encoder_out, nbest=3, cuts=(), **options):
+        """Our results; the frames in pieces."""
+        found = open_search(name, *self.ours, **options)
+        for piece in np.split(encoder_out, cuts):
+            found.accept(piece)
+        return found.results(nbest)
+
+    @torch.no_grad()
+    def espnet(self, name, encoder_out, nbest=99, **options):
+        """ESPnet's hypotheses."""
+        frames = torch.from_numpy(encoder_out)
+        if name not in ASR:
+            found = BeamSearchTransducer(
+                self.decoder, self.joint, search_type=name, nbest=nbest, **options
+            )
+            return found(frames)
+        kind = name.removeprefix("asr_")
+        beam = {"beam_size": 1} if kind == "greedy" else {"search_type": kind}
+        found = AsrSearch(AsrDecoder(self.decoder), self.joint, nbest=nbest, **beam, **options)
+        return found(frames)
+
+
+class AsrDecoder:
+    """A decoder of `asr_transducer` with the methods that the searches of `asr` call."""
+
+    blank_id, dunits = 0, 0
+
+    def __init__(self, decoder):
+        self.decoder, self.odim = decoder, decoder.vocab_size
+        self.known = {}
+
+    def set_device(self, device):
+        self.decoder.set_device(device)
+
+    def init_state(self, batch):
+        alone = self.decoder.init_state(1)
+        return alone if batch == 1 else [alone] * batch
+
+    def select_state(self, states, index):
+        return states[index]
+
+    def create_batch_states(self, states, new, labels=None):
+        return new
+
+    def _one(self, hypothesis):
+        # By the labels and not by the state that a hypothesis carries.
+        labels = tuple(hypothesis.yseq)
+        if labels not in self.known:
+            self.known[labels] = self.decoder.batch_score([hypothesis])
+        out, states = self.known[labels]
+        return out, self.decoder.select_state(states, 0)
+
+    def score(self, hypothesis, cache):
+        out, state = self._one(hypothesis)
+        return out[0], state, torch.tensor([hypothesis.yseq[-1]])
+
+    def batch_score(self, hypotheses, states, cache, use_lm):
+        outs, states = zip(*map(self._one, hypotheses), strict=True)
+        labels = torch.tensor([[hypothesis.yseq[-1]] for hypothesis in hypotheses])
+        return torch.cat(outs), list(states), labels if use_lm else None
+
+
+def transducer(seed, vocab=11, batch=1, variant=None):
+    """A random model, of the decoders in turn; its joint network says labels now and then."""
+    kind, conf = VARIANTS[(seed if variant is None else variant) % len(VARIANTS)]
+    conf = conf if kind == "mega" else KINDS[kind][2] | conf
+    torch.manual_seed(seed)
+    decoder = perturb(ESPNET[kind](vocab, **conf))
+    joint = perturb(JointNetwork(vocab, ENCODER_SIZE, decoder.output_size, **JOINT), 0.4)
+    # ESPnet's default search never ends where blank is too unlikely.
+    joint.lin_out.bias.data[0] += 2.0
+    state = {
+        f"{prefix}.{name}": tensor
+        for prefix, module in (("decoder", decoder), ("joint_network", joint))
+        for name, tensor in module.state_dict().items()
+    }
+    options = ExportOptions(batch=batch)
+    spec = ModuleSpec(type=kind, weights="decoder", options={"vocab_size": vocab, **conf})
+    sizes = {"output_size": vocab, "encoder_size": ENCODER_SIZE}
+    joint_spec = ModuleSpec(
+        type="JointNetwork",
+        weights="joint_network",
+        options={**sizes, "decoder_size": decoder.output_size, **JOINT},
+    )
+    graphs = [
+        DECODERS[kind].make(spec, state, options, "a test"),
+        JointGraph.make(joint_spec, state, options, "a test"),
+    ]
+    session = EagerSession({g.contract.name: g.module(toeplitz_by_repeat) for g in graphs})
+    decoder_graph, joint_graph = (Graph(graph.contract, session) for graph in graphs)
+    if getattr(decoder, "rescale_every", 0) > 0:
+        rescale_as_speech2text(decoder)
+    return Transducer(decoder, joint, (Decoder(decoder_graph), Joint(joint_graph)))
+
+
+def frames(count, seed=0, scale=1.0):
+    """Random encoder frames."""
+    numbers = np.random.default_rng(seed).standard_normal((count, ENCODER_SIZE))
+    return scale * numbers.astype(np.float32)
+
+
+def difference(theirs, ours):
+    """What differs between all hypotheses of ESPnet and the best results of ours; None if nothing.
+
+    Of two that score the same, as those of a decoder without memory do, either may be the first.
+    """
+    scores = defaultdict(list)
+    for hypothesis in theirs:
+        scores[tuple(map(int, hypothesis.yseq[1:]))].append(float(hypothesis.score))
+    for rank, (hypothesis, result) in enumerate(zip(theirs, ours, strict=False)):
+        near = abs(float(hypothesis.score) - result.score) < 1e-3
+        if not near or all(abs(s - result.score) >= 1e-3 for s in scores[result.labels]):
+            return rank, [*map(int, hypothesis.yseq[1:])], hypothesis.score, result
+    return None if ours else "no result"
