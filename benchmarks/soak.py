@@ -51,7 +51,7 @@ def main() -> int:
     parser.add_argument("--backend", default="onnx")
     parser.add_argument("--search", default="greedy")
     options = parser.parse_args()
-    recognizer = Recognizer(options.bundle, options.backend, options.search)
+    recognizer = Recognizer(options.bundle, options.backend, options.search, lead_in=0)
     # Ten rows, of an hour each by default.
     every = options.hours * 3600 / 10
     table = Table(title=f"{options.hours:g} hours on {options.backend}, {options.search}")

@@ -18,6 +18,7 @@ from deploy_bias.cli.transcribe import transcribe
 from deploy_bias.errors import BackendError, ContractError, OptionError, SourceError
 from deploy_bias.packages import needed
 from deploy_bias.runtime import open_recognizer
+from deploy_bias.runtime.recognizer.base import LEAD_IN
 from deploy_bias.runtime.samples import check_samples
 
 PERCENTILES = (50, 90, 99)
@@ -37,8 +38,8 @@ def run(
         typer.Option(help="Comma-separated: fp32, int8, int4. [default: all there]"),
     ] = None,
     lead_in: Annotated[
-        int, typer.Option(help="Milliseconds of silence before each recording.", min=0)
-    ] = 0,
+        int, typer.Option(help="Milliseconds of silence before each recording; ESPnet's 0.", min=0)
+    ] = round(1000 * LEAD_IN),
     plot: Annotated[Path | None, typer.Option(help="Draw the figures to this .png.")] = None,
     as_json: Json = False,
     debug: Debug = False,

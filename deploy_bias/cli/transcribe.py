@@ -17,6 +17,7 @@ from deploy_bias.cli.console import Debug, Json, errors, out, print_json, print_
 from deploy_bias.cli.decode import SEARCH_HELP, SearchName, search_options
 from deploy_bias.errors import ContractError, DeployBiasError, OptionError, SourceError
 from deploy_bias.runtime import OfflineRecognizer, Recognition, Recognizer, open_recognizer
+from deploy_bias.runtime.recognizer.base import LEAD_IN
 
 Show = Callable[[Recognition], None]
 
@@ -40,8 +41,9 @@ def run(
         bool, typer.Option("--microphone", help="Listen until Ctrl-C; a line for each utterance.")
     ] = False,
     lead_in: Annotated[
-        int, typer.Option(help="Milliseconds of silence before the first sample.", min=0)
-    ] = 0,
+        int,
+        typer.Option(help="Milliseconds of silence before the first sample; ESPnet's 0.", min=0),
+    ] = round(1000 * LEAD_IN),
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

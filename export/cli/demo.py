@@ -26,12 +26,10 @@ if TYPE_CHECKING:
 
 RECORDINGS = ("digits_2934z.wav", "digits_55.wav", "prompts_0.wav", "prompts_5.wav")
 """Two of a person who speaks on, and two that are joined of single digits."""
-LEAD_IN = 0.3
-"""Seconds of silence before a recording: ESPnet's streaming never decodes the first frame."""
 NEXT = """\
 Next:
-  deploy-bias transcribe {bundle} --lead-in 300 YOUR.wav  # digits
-  deploy-bias inspect {bundle}                            # what runs where
+  deploy-bias transcribe {bundle} YOUR.wav  # digits
+  deploy-bias inspect {bundle}              # what runs where
   deploy-bias export exp/YOUR_MODEL -o my-bundle"""
 
 
@@ -108,8 +106,7 @@ def _hear(bundle: Path, recording: Path, backends: list[str]) -> str:
         DeployBiasError: they do not hear the same.
     """
     texts = {
-        name: transcribe(Recognizer(bundle, name, lead_in=LEAD_IN), recording).recognition.text
-        for name in backends
+        name: transcribe(Recognizer(bundle, name), recording).recognition.text for name in backends
     }
     if len(set(texts.values())) > 1:
         raise DeployBiasError(f"{recording}: the runtimes do not agree: {texts}.")

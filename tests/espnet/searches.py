@@ -177,13 +177,16 @@ def frames(count, seed=0, scale=1.0):
 def difference(theirs, ours):
     """What differs between all hypotheses of ESPnet and the best results of ours; None if nothing.
 
-    Of two that score the same, as those of a decoder without memory do, either may be the first.
+    Of two that score the same, either may be the first; and for a decoder without memory those of
+    the same labels in another order do, so either may be in the beam.
     """
     scores = defaultdict(list)
     for hypothesis in theirs:
         scores[tuple(map(int, hypothesis.yseq[1:]))].append(float(hypothesis.score))
     for rank, (hypothesis, result) in enumerate(zip(theirs, ours, strict=False)):
         near = abs(float(hypothesis.score) - result.score) < 1e-3
-        if not near or all(abs(s - result.score) >= 1e-3 for s in scores[result.labels]):
+        known = any(abs(score - result.score) < 1e-3 for score in scores[result.labels])
+        tie = sorted(result.labels) == sorted(map(int, hypothesis.yseq[1:]))
+        if not near or not (known or tie):
             return rank, [*map(int, hypothesis.yseq[1:])], hypothesis.score, result
     return None if ours else "no result"

@@ -40,7 +40,7 @@ def multi_blank(tmp_path_factory):
 
 
 def recognise(made, name, search, nbest=1, **options):
-    recognizer = OfflineRecognizer(made.folder / "bundle", search=search, **options)
+    recognizer = OfflineRecognizer(made.folder / "bundle", search=search, **options, lead_in=0)
     stream = recognizer.create_stream()
     stream.accept_waveform(RATE, samples_of(name))
     stream.input_finished()

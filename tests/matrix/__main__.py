@@ -113,7 +113,7 @@ def _prove(python: Path, project: Path, demo: bool) -> None:
         steps += [
             [command, "export", DIGITS, "--backend", "onnx", "-o", "digits"],
             [command, "verify", "digits"],
-            [command, "transcribe", "digits", recording, "--lead-in", "300"],
+            [command, "transcribe", "digits", recording],
         ]
     for step in steps:
         subprocess.run(step, cwd=project, check=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import Precision
 from deploy_bias.runtime.backends import require
+from deploy_bias.runtime.recognizer.base import LEAD_IN
 from deploy_bias.runtime.recognizer.offline import OfflineRecognizer
 from deploy_bias.runtime.recognizer.online import Recognizer
 
@@ -16,7 +17,7 @@ def open_recognizer(
     search: str = "greedy",
     *,
     precision: Precision = "fp32",
-    lead_in: float = 0.0,
+    lead_in: float = LEAD_IN,
     **search_options: float,
 ) -> Recognizer | OfflineRecognizer:
     """Open an `OfflineRecognizer` if a bundle has its graphs for the backend, else a `Recognizer`.
@@ -26,7 +27,7 @@ def open_recognizer(
         backend: see `Recognizer`, as all that follows.
         search: name.
         precision: of the graphs.
-        lead_in: seconds of silence before the first sample.
+        lead_in: seconds of silence before the first sample; with 0 the result is ESPnet's.
         search_options: of the search, such as beam_size.
 
     Raises:

@@ -25,6 +25,11 @@ from deploy_bias.runtime.samples import SampleStream
 from deploy_bias.runtime.search import Result, Search, open_search
 from deploy_bias.runtime.tokens import Tokens
 
+LEAD_IN = 0.3
+"""Seconds of silence before the first sample, if nothing is said. ESPnet's streaming never decodes
+the first encoder frame, so a word that begins at once can be lost; with 0 it is ESPnet to the
+letter. Behind the last sample nothing is needed: all of it is decoded."""
+
 
 @dataclass(frozen=True)
 class Recognition:
@@ -66,7 +71,7 @@ class BaseRecognizer(ABC):
         search: str = "greedy",
         *,
         precision: Precision = "fp32",
-        lead_in: float = 0.0,
+        lead_in: float = LEAD_IN,
         **search_options: float,
     ) -> None:
         if not 0 <= lead_in < 60:

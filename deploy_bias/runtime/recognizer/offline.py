@@ -28,7 +28,7 @@ class OfflineRecognizer(BaseRecognizer):
         backend: "onnx"; no other has such graphs.
         search: name; see `deploy_bias.runtime.search`.
         precision: "fp32", "int8" or "int4".
-        lead_in: seconds of silence before the first sample.
+        lead_in: seconds of silence before the first sample; with 0 the result is ESPnet's.
         search_options: of the search, such as beam_size.
 
     Attributes:

@@ -25,7 +25,7 @@ from deploy_bias.bundle.contract import Precision
 from deploy_bias.errors import OptionError
 from deploy_bias.runtime.encoder import Encoder
 from deploy_bias.runtime.features import FeatureStream
-from deploy_bias.runtime.recognizer.base import BaseRecognizer, BaseStream
+from deploy_bias.runtime.recognizer.base import LEAD_IN, BaseRecognizer, BaseStream
 from deploy_bias.runtime.recognizer.endpoint import EndpointRules
 from deploy_bias.runtime.samples import SampleStream
 from deploy_bias.runtime.search import SEARCHES
@@ -42,8 +42,8 @@ class Recognizer(BaseRecognizer):
         search: name; see `deploy_bias.runtime.search`. "alsd" takes whole utterances alone.
         precision: "fp32", "int8" or "int4".
         endpoint_rules: where `is_endpoint` sees an end.
-        lead_in: seconds of silence before the first sample. ESPnet's streaming never decodes the
-            first encoder frame, so a word that starts in the first 0.2 s can be lost without it.
+        lead_in: seconds of silence before the first sample; see `LEAD_IN`. With 0 the result is
+            ESPnet's.
         search_options: of the search, such as beam_size.
 
     Attributes:
@@ -70,7 +70,7 @@ class Recognizer(BaseRecognizer):
         *,
         precision: Precision = "fp32",
         endpoint_rules: EndpointRules | None = None,
-        lead_in: float = 0.0,
+        lead_in: float = LEAD_IN,
         **search_options: float,
     ) -> None:
         super().__init__(

@@ -26,7 +26,7 @@ SECONDS = 120
 
 @pytest.fixture(scope="module")
 def recognizer(offline_bundle):
-    return OfflineRecognizer(offline_bundle)
+    return OfflineRecognizer(offline_bundle, lead_in=0)
 
 
 class TestAgainstEspnet:
@@ -53,7 +53,9 @@ class TestAgainstEspnet:
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize(("search", "beam_size"), [("default", 1), ("default", 4), ("maes", 4)])
     def test_beam(self, offline_bundle, digits, name, search, beam_size):
-        recognizer = OfflineRecognizer(offline_bundle, search=search, beam_size=beam_size)
+        recognizer = OfflineRecognizer(
+            offline_bundle, search=search, beam_size=beam_size, lead_in=0
+        )
         whole = speech.digits().whole(samples_of(name))
         theirs = espnet_search(digits, [whole], search, beam_size=beam_size)
         with recognizer.create_stream() as stream:
@@ -200,10 +202,10 @@ class TestWhichRecognizer:
         with pytest.raises(
             BundleError, match=r"no graph frontend and .*export .* without --offline"
         ):
-            Recognizer(offline_bundle)
+            Recognizer(offline_bundle, lead_in=0)
         message = "no graph offline_frontend and .*export with --offline --backend onnx"
         with pytest.raises(BundleError, match=message):
-            OfflineRecognizer(digits_bundle)
+            OfflineRecognizer(digits_bundle, lead_in=0)
 
     def test_a_backend_without_offline_graphs(self, offline_bundle):
         assert "decoder" in load(offline_bundle, "torchscript")

@@ -27,7 +27,7 @@ SHORT = samples_of("digits_55")
 
 @pytest.fixture(scope="module")
 def recognizer(digits_bundle):
-    return Recognizer(digits_bundle)
+    return Recognizer(digits_bundle, lead_in=0)
 
 
 def decode_all(recognizer, stream):
@@ -70,7 +70,7 @@ class TestAgainstEspnet:
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize("milliseconds", [640, 320])
     def test_greedy(self, request, digits, name, milliseconds):
-        recognizer = Recognizer(bundle_of(request, milliseconds))
+        recognizer = Recognizer(bundle_of(request, milliseconds), lead_in=0)
         labels, score = espnet_greedy(digits, encoder_pieces(name, milliseconds))
         found = recognizer.decode(samples_of(name), RATE)
         assert labels
@@ -82,7 +82,9 @@ class TestAgainstEspnet:
     @pytest.mark.parametrize("milliseconds", [640, 320])
     @pytest.mark.parametrize("search", ["default", "maes"])
     def test_beam(self, request, digits, name, milliseconds, search):
-        recognizer = Recognizer(bundle_of(request, milliseconds), search=search, beam_size=4)
+        recognizer = Recognizer(
+            bundle_of(request, milliseconds), search=search, beam_size=4, lead_in=0
+        )
         theirs = espnet_search(digits, encoder_pieces(name, milliseconds), search, beam_size=4)
         with recognizer.create_stream() as stream:
             stream.accept_waveform(RATE, samples_of(name))
@@ -96,7 +98,7 @@ class TestAgainstEspnet:
 
     @pytest.mark.parametrize("backend", BACKENDS)
     def test_every_backend(self, digits, digits_bundle, backend):
-        recognizer = Recognizer(digits_bundle, backend)
+        recognizer = Recognizer(digits_bundle, backend, lead_in=0)
         for name in NAMES:
             labels, score = espnet_greedy(digits, encoder_pieces(name))
             found = recognizer.decode(samples_of(name), RATE)
@@ -161,7 +163,7 @@ def windows_of(rate, pieces):
 
 
 def test_a_hundred_streams_at_once(digits_bundle):
-    recognizer = Recognizer(digits_bundle, search="maes", beam_size=2)
+    recognizer = Recognizer(digits_bundle, search="maes", beam_size=2, lead_in=0)
     expected = {name: recognizer.decode(samples_of(name), RATE) for name in NAMES}
     jobs = [NAMES[number % len(NAMES)] for number in range(100)]
 
@@ -234,7 +236,7 @@ class TestLatency:
 
     @pytest.mark.parametrize("milliseconds", [640, 320])
     def test_the_time_of_a_frame_is_the_middle_of_what_it_sees(self, request, milliseconds):
-        recognizer = Recognizer(bundle_of(request, milliseconds))
+        recognizer = Recognizer(bundle_of(request, milliseconds), lead_in=0)
         samples = samples_of("prompts_2")
         with recognizer.create_stream() as stream:
             times = times_of(stream)
@@ -288,8 +290,19 @@ class TestLeadIn:
         """ESPnet's streaming never decodes the first encoder frame."""
         samples = samples_of("prompts_3")
         assert recognizer.decode(samples, RATE).text == "two eight five five one"
-        found = Recognizer(digits_bundle, lead_in=0.3).decode(samples, RATE)
+        found = Recognizer(digits_bundle).decode(samples, RATE)
         assert found.text == "three five five one"
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_no_silence_is_needed_behind_the_last_word(self, digits_bundle, name):
+        """A recording that ends in the middle of its last word: nothing of it is lost."""
+        recognizer = Recognizer(digits_bundle)
+        samples = samples_of(name)
+        loud = np.abs(samples) > 0.05 * np.abs(samples).max()
+        cut = samples[: loud.nonzero()[0][-1] + 1]
+        silence = np.zeros(RATE // 2, np.float32)
+        text = recognizer.decode(cut, RATE).text
+        assert text == recognizer.decode(np.concatenate([cut, silence]), RATE).text
 
 
 class TestEndpoints:
@@ -330,7 +343,7 @@ class TestEndpoints:
 
     def test_an_utterance_without_end(self, digits_bundle):
         rules = EndpointRules(np.inf, np.inf, 2.0)
-        recognizer = Recognizer(digits_bundle, endpoint_rules=rules)
+        recognizer = Recognizer(digits_bundle, endpoint_rules=rules, lead_in=0)
         samples = np.concatenate([samples_of("prompts_0"), samples_of("prompts_2")])
         ends = [end for _, end in self.endings(recognizer, samples)]
         assert len(ends) >= 3
@@ -599,7 +612,7 @@ class TestWhatIsRefused:
 
     def test_the_stream_of_another_recognizer(self, recognizer, digits_bundle):
         with (
-            Recognizer(digits_bundle).create_stream() as stream,
+            Recognizer(digits_bundle, lead_in=0).create_stream() as stream,
             pytest.raises(ContractError, match="of another recognizer"),
         ):
             recognizer.get_result(stream)
@@ -611,7 +624,7 @@ class TestWhatIsRefused:
         with pytest.raises(
             BundleError, match="has no graph frontend and no graph encoder for onnx, so"
         ):
-            Recognizer(bundle)
+            Recognizer(bundle, lead_in=0)
 
     @pytest.mark.parametrize(
         ("options", "error", "message"),

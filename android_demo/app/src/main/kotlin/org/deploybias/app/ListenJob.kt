@@ -36,8 +36,7 @@ class ListenJob(
         // What was heard stays when something goes wrong.
         var last = State(stage = "Loading the bundle")
         begin(last, { last.copy(stage = null, level = 0f, problem = said(it)) }) {
-            val leadIn = if (recording == null) LEAD_IN else 0.0
-            Recognizer(assets.bundle(), backend, leadIn = leadIn).use { recognizer ->
+            Recognizer(assets.bundle(), backend).use { recognizer ->
                 if (goesOn) {
                     recognizer.createStream().use { stream ->
                         source(recording, recognizer.sampleRate).use { source ->
@@ -156,8 +155,6 @@ class ListenJob(
     }
 
     private companion object {
-        /** Silence before what the microphone hears: a word that starts at once would be lost. */
-        const val LEAD_IN = 0.3
         const val PAUSE_MS = 50L
 
         /** Decoding windows that may wait to be decoded. */

@@ -30,13 +30,19 @@ class Recognition(
     val isFinal: Boolean,
 )
 
+/**
+ * Seconds of silence before the first sample, if nothing is said: ESPnet's streaming never decodes the first
+ * encoder frame, so a word that begins at once can be lost.
+ */
+const val LEAD_IN = 0.3
+
 /** Speech in, text out, with the names of sherpa-onnx's OnlineRecognizer and greedy search. */
 class Recognizer(
     bundle: Bundle,
     backend: Backend,
     precision: String = "fp32",
     private val endpointRules: EndpointRules = EndpointRules(),
-    leadIn: Double = 0.0,
+    leadIn: Double = LEAD_IN,
 ) : Closeable {
     internal val graphs = Graphs.load(bundle, backend, precision)
     private val tokens: Tokens
