@@ -79,6 +79,7 @@ def run(
                 "tokens": [tokens[label] for label in result.labels],
                 "labels": result.labels,
                 "frames": result.frames,
+                "log_probs": result.log_probs,
                 "score": result.score,
             }
             for result in results

@@ -1,8 +1,10 @@
 """deploy-bias transcribe."""
 
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,9 +17,20 @@ from deploy_bias.bundle.contract import Precision
 from deploy_bias.cli.audio import Block, microphone_blocks, read_blocks
 from deploy_bias.cli.console import Debug, Json, errors, out, print_json, print_table, quiet, stages
 from deploy_bias.cli.decode import SEARCH_HELP, SearchName, search_options
+from deploy_bias.cli.subtitles import FORMATS
 from deploy_bias.errors import ContractError, DeployBiasError, OptionError, SourceError
 from deploy_bias.runtime import OfflineRecognizer, Recognition, Recognizer, open_recognizer
 from deploy_bias.runtime.recognizer.base import LEAD_IN
+
+
+class Format(StrEnum):
+    """What `--format` prints."""
+
+    words = "words"
+    ctm = "ctm"
+    srt = "srt"
+    vtt = "vtt"
+
 
 Show = Callable[[Recognition], None]
 
@@ -44,6 +57,12 @@ def run(
         int,
         typer.Option(help="Milliseconds of silence before the first sample; ESPnet's 0.", min=0),
     ] = round(1000 * LEAD_IN),
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format", help="words: a table of their times and confidence; ctm, srt, vtt: text."
+        ),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -53,6 +72,10 @@ def run(
         raise OptionError("name audio files or --microphone, one of the two.")
     if as_json and (stream or microphone):
         raise OptionError("--json prints final results of files; leave out --stream, --microphone.")
+    if form is not None and (as_json or stream or microphone):
+        raise OptionError(
+            "--format is another way to print; leave out --json, --stream, --microphone."
+        )
     options = search_options(search, beam_size)
     found: list[Transcript | Failure] = []
     with stages(debug) as progress:
@@ -85,7 +108,7 @@ def run(
         about = {"bundle": str(bundle), "backend": backend, "precision": precision}
         print_json({**about, "results": [outcome.content() for outcome in found]})
     else:
-        _print(found)
+        _print(found, form)
     failures = [outcome for outcome in found if isinstance(outcome, Failure)]
     for failure in failures:
         errors.print(f"error: {failure.error}", markup=False, highlight=False, soft_wrap=True)
@@ -214,7 +237,10 @@ def _listen(recognizer: Recognizer, blocks: Iterable[Block]) -> None:
         out.print("done")
 
 
-def _print(found: Iterable[Transcript | Failure]) -> None:
+def _print(found: Iterable[Transcript | Failure], form: Format | None) -> None:
+    if form is not None:
+        _print_as(form, [outcome for outcome in found if isinstance(outcome, Transcript)])
+        return
     table = Table()
     table.add_column("audio", overflow="fold")
     for heading in ("seconds", "real-time factor"):
@@ -227,6 +253,25 @@ def _print(found: Iterable[Transcript | Failure]) -> None:
             table.add_row(Text(outcome.file.name), seconds, _factor(outcome), text)
     if table.rows:
         print_table(table)
+
+
+def _print_as(form: Format, found: Iterable[Transcript]) -> None:
+    if form != Format.words:
+        heard = [(outcome.file, outcome.recognition) for outcome in found]
+        sys.stdout.write(FORMATS[form.value](heard))
+        return
+    table = Table(caption="confidence: mean natural log-probability of a word's tokens; 0 is sure")
+    table.add_column("audio", overflow="fold")
+    for heading in ("start", "end", "confidence"):
+        table.add_column(heading, justify="right")
+    table.add_column("word", overflow="fold")
+    for outcome in found:
+        begun = outcome.recognition.start_time
+        for word in outcome.recognition.words:
+            times = (f"{begun + time:.2f}" for time in (word.start, word.end))
+            name = Text(outcome.file.name)
+            table.add_row(name, *times, f"{word.confidence:.3f}", Text(word.text))
+    print_table(table)
 
 
 def _factor(found: Transcript) -> str:

@@ -15,10 +15,10 @@ from deploy_bias.runtime.encoder import Encoder, EncoderStream
 from deploy_bias.runtime.graph import Graph, load, open_file
 from deploy_bias.runtime.joint import Joint
 from deploy_bias.runtime.recognizer import open_recognizer
-from deploy_bias.runtime.recognizer.base import Recognition
 from deploy_bias.runtime.recognizer.endpoint import EndpointRules
 from deploy_bias.runtime.recognizer.offline import OfflineRecognizer, OfflineStream
 from deploy_bias.runtime.recognizer.online import Recognizer, RecognizerStream
+from deploy_bias.runtime.recognizer.recognition import Recognition, Word
 from deploy_bias.runtime.search import Result, Search, open_search
 from deploy_bias.runtime.state import State
 
@@ -38,6 +38,7 @@ __all__ = [
     "Result",
     "Search",
     "State",
+    "Word",
     "load",
     "open_file",
     "open_recognizer",

@@ -1,6 +1,6 @@
 """From labels to text."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from deploy_bias.bundle import Bundle
@@ -58,6 +58,26 @@ class Tokens:
         if self._kind == "phn":
             return "".join(tokens)
         return " ".join(tokens)
+
+    def words(self, labels: Sequence[int]) -> list[slice]:
+        """Return where each word of the text of labels is among them.
+
+        Words are what spaces part; the text of phones has none.
+        """
+        found: list[slice] = []
+        begun: int | None = None
+        for place, label in enumerate(labels):
+            token = self._tokens[label]
+            space = self._kind == "char" and token == SPACE
+            starts = self._kind == "word" or (self._kind == "bpe" and token.startswith(WORD_START))
+            if begun is not None and (space or starts):
+                found.append(slice(begun, place))
+                begun = None
+            if begun is None and not space:
+                begun = place
+        if begun is not None:
+            found.append(slice(begun, len(labels)))
+        return [word for word in found if self.text(labels[word]).strip()]
 
 
 def _sentencepiece(model: bytes, where: str) -> Any:

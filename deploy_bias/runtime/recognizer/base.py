@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 from threading import Lock
@@ -20,6 +20,7 @@ from deploy_bias.errors import BundleError, ContractError, OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.graph import load
 from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.recognizer.recognition import Recognition, Word, mean
 from deploy_bias.runtime.recognizer.threads import ThreadedStream
 from deploy_bias.runtime.samples import SampleStream
 from deploy_bias.runtime.search import Result, Search, open_search
@@ -31,32 +32,12 @@ the first encoder frame, so a word that begins at once can be lost; with 0 it is
 letter. Behind the last sample nothing is needed: all of it is decoded."""
 
 
-@dataclass(frozen=True)
-class Recognition:
-    """What was recognised of an utterance so far.
-
-    text, tokens, labels: the same, three times; labels without blanks.
-    timestamps: of each token, seconds from `start_time`: the middle of what the encoder frame
-        sees that the token came at.
-    start_time: where the utterance begins, seconds from the first sample of the stream.
-    score: natural log-probability of the path.
-    is_final: the input is over and nothing is left to decode.
-    """
-
-    text: str
-    tokens: tuple[str, ...]
-    timestamps: tuple[float, ...]
-    labels: tuple[int, ...]
-    start_time: float
-    score: float
-    is_final: bool
-
-
 class BaseRecognizer(ABC):
     """A bundle and a search; see `Recognizer` and `OfflineRecognizer` for the arguments.
 
     Attributes:
         sample_rate: of the model, Hz. Other rates are resampled, by soxr.
+        frame_seconds: from an encoder frame to the next.
     """
 
     GRAPHS: ClassVar[tuple[str, str]]
@@ -92,6 +73,8 @@ class BaseRecognizer(ABC):
         self.frontend_settings = settings_of(self.frontend.contract, FrontendSettings)
         self.encoder_settings = settings_of(encoder.contract, EncoderSettings)
         self.sample_rate = self.frontend_settings.fs
+        hop = self.encoder_settings.stride * self.frontend_settings.hop_length
+        self.frame_seconds = hop / self.sample_rate
         self.lead_in_samples = round(lead_in * self.sample_rate)
         self._search, self._search_options = search, search_options
         self.open_search().close()  # so that an error in its options shows here
@@ -168,15 +151,30 @@ class BaseRecognizer(ABC):
 
     def _recognition(self, stream: BaseStream, result: Result) -> Recognition:
         start = stream.start_time
+        times = [max(0.0, stream.times[frame] - start) for frame in result.frames]
         return Recognition(
             text=self.tokens.text(result.labels),
             tokens=tuple(self.tokens[label] for label in result.labels),
-            timestamps=tuple(max(0.0, stream.times[frame] - start) for frame in result.frames),
+            timestamps=tuple(times),
             labels=result.labels,
+            log_probs=result.log_probs,
+            words=tuple(self._words(result, times)),
+            confidence=mean(result.log_probs),
             start_time=start,
             score=result.score,
             is_final=stream.is_final,
         )
+
+    def _words(self, result: Result, times: Sequence[float]) -> Iterator[Word]:
+        words = self.tokens.words(result.labels)
+        starts = [times[word.start] for word in words]
+        for word, start, limit in zip(words, starts, [*starts[1:], math.inf], strict=True):
+            yield Word(
+                text=self.tokens.text(result.labels[word]),
+                start=start,
+                end=min(times[word.stop - 1] + self.frame_seconds, limit),
+                confidence=mean(result.log_probs[word]),
+            )
 
 
 class BaseStream(ThreadedStream):

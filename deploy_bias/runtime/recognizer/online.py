@@ -86,7 +86,6 @@ class Recognizer(BaseRecognizer):
         settings = self.frontend_settings
         self.chunking = settings.chunking
         self.window_seconds = settings.decoding_window / settings.fs
-        self.frame_seconds = self.encoder.settings.stride * settings.hop_length / settings.fs
 
     def create_stream(self) -> RecognizerStream:
         """Open a stream."""

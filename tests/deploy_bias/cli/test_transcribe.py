@@ -1,8 +1,10 @@
 """`transcribe`: any audio to text, and what is no audio to one line of error."""
 
 import json
+import re
 import sys
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -41,6 +43,50 @@ def test_json(run, digits_bundle):
     assert found["is_final"]
     assert found["seconds"] == pytest.approx(PROMPT.size / RATE)
     assert 0 < found["real_time_factor"] < 10
+
+
+def test_words_have_times_and_confidence(run, digits_bundle):
+    _, out, _ = run("transcribe", digits_bundle.folder, WAVS / "prompts_0.wav", "--json")
+    (found,) = json.loads(out)["results"]
+    words = found["words"]
+    assert [word["text"] for word in words] == TEXT.split()
+    assert [word["start"] for word in words] == found["timestamps"]
+    assert [word["confidence"] for word in words] == found["log_probs"]
+    assert all(word["start"] < word["end"] for word in words)
+    assert all(a["end"] <= b["start"] for a, b in pairwise(words))
+    assert found["confidence"] == pytest.approx(np.mean(found["log_probs"]))
+    assert -1 < found["confidence"] < 0
+
+
+class TestFormats:
+    def test_words(self, run, digits_bundle):
+        options = ["--format", "words"]
+        _, out, _ = run("transcribe", digits_bundle.folder, WAVS / "digits_55.wav", *options)
+        assert out.count("five") == 2
+        assert "confidence" in out
+
+    def test_ctm(self, run, digits_bundle):
+        files = [WAVS / "digits_55.wav", WAVS / "prompts_0.wav"]
+        _, out, _ = run("transcribe", digits_bundle.folder, *files, "--format", "ctm")
+        lines = [line.split() for line in out.splitlines()]
+        assert [line[0] for line in lines] == ["digits_55"] * 2 + ["prompts_0"] * 6
+        assert [line[4] for line in lines] == ["five", "five", *TEXT.split()]
+        for _, channel, start, duration, _, probability in lines:
+            assert channel == "1"
+            assert float(start) > 0 < float(duration)
+            assert 0 < float(probability) <= 1
+
+    def test_srt_and_vtt(self, run, digits_bundle):
+        arguments = ["transcribe", digits_bundle.folder, WAVS / "digits_55.wav", "--format"]
+        srt, vtt = (run(*arguments, form)[1] for form in ("srt", "vtt"))
+        assert re.fullmatch(r"1\n00:00:0\d,\d{3} --> 00:00:0\d,\d{3}\nfive five\n\n", srt)
+        assert vtt == "WEBVTT\n\n" + srt.removeprefix("1\n").replace(",", ".")
+
+    def test_subtitles_are_of_one_recording(self, run, digits_bundle):
+        files = [WAVS / "digits_55.wav", WAVS / "prompts_0.wav"]
+        status, _, err = run("transcribe", digits_bundle.folder, *files, "--format", "srt")
+        assert status == 2
+        assert "--format srt is of one recording, got 2" in err
 
 
 @pytest.mark.parametrize("backend", ["executorch", "torchscript"])

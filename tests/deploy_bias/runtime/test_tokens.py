@@ -51,6 +51,25 @@ def test_phones(tokens):
     assert found.text([1, 3, 1]) == "AH0BAH0"
 
 
+@pytest.mark.parametrize(
+    ("names", "kind", "labels", "words"),
+    [
+        (("▁he", "llo", "▁", "wor", "ld"), None, [0, 1, 2, 3, 4], [(0, 2), (2, 5)]),
+        (("▁he", "llo", "▁"), "bpe", [1, 0, 2], [(0, 1), (1, 2)]),
+        (("<space>", "a", "b"), None, [1, 2, 0, 0, 1], [(0, 2), (4, 5)]),
+        (("<space>", "a"), "char", [0, 1, 0], [(1, 2)]),
+        (("one", "two"), "word", [0, 0, 1], [(0, 1), (1, 2), (2, 3)]),
+        (("AH0", "B"), "phn", [0, 1, 0], [(0, 3)]),
+        (("one",), None, [], []),
+    ],
+)
+def test_where_the_words_are(tokens, names, kind, labels, words):
+    found = tokens(*names, kind=kind)
+    slices = found.words(labels)
+    assert [(word.start, word.stop) for word in slices] == words
+    assert [found.text(labels[word]).strip() for word in slices] == found.text(labels).split()
+
+
 @pytest.fixture(scope="module")
 def bpe_model():
     """A sentencepiece model that falls back to bytes."""

@@ -46,6 +46,9 @@ def main(folder: Path) -> None:
             "labels": found.labels,
             "timestamps": found.timestamps,
             "score": found.score,
+            "log_probs": found.log_probs,
+            "words": [[word.text, word.start, word.end, word.confidence] for word in found.words],
+            "confidence": found.confidence,
         }
     write(folder / "recordings.json", {"onnxruntime": onnxruntime.__version__, "heard": heard})
     save_file(rollout(folder / "bundle"), folder / "rollout.safetensors")

@@ -2,11 +2,15 @@ package org.deploybias.bundle
 
 import java.io.Closeable
 
-/** What a search found: labels without blanks, the encoder frame that each came at, and the score. */
+/**
+ * What a search found: labels without blanks, the encoder frame that each came at, the score, and of each label
+ * its natural log-probability among all and blank at its frame.
+ */
 class SearchResult(
     val labels: List<Int>,
     val frames: List<Int>,
     val score: Double,
+    val logProbs: List<Double>,
 )
 
 /** The best label at each step, one hypothesis, over the encoder frames of one utterance. */
@@ -25,6 +29,7 @@ class GreedySearch(
     private val hypothesis = decoder.start()
     private val labels = ArrayList<Int>()
     private val frames = ArrayList<Int>()
+    private val logProbs = ArrayList<Double>()
     private var score = 0.0
     private var frame = 0
 
@@ -45,18 +50,20 @@ class GreedySearch(
                 if (joint.label == BLANK) break
                 labels += joint.label
                 frames += frame
+                logProbs += joint.logProb
                 hypothesis.step(joint.label)
             }
             frame++
         }
     }
 
-    fun result() = SearchResult(labels.toList(), frames.toList(), score)
+    fun result() = SearchResult(labels.toList(), frames.toList(), score, logProbs.toList())
 
     /** Forgets everything: the next frame is the first one of an utterance. */
     fun reset() {
         labels.clear()
         frames.clear()
+        logProbs.clear()
         score = 0.0
         frame = 0
         hypothesis.reset()

@@ -19,12 +19,29 @@ class EndpointRules(
             length >= rule3MinUtteranceLength
 }
 
-/** What was recognised of an utterance so far; times in seconds, from [startTime]. */
+/**
+ * A word of an utterance: from its first token to a frame behind its last one, or to the next word, in seconds;
+ * [confidence] is the mean natural log-probability of its tokens.
+ */
+class Word(
+    val text: String,
+    val start: Double,
+    val end: Double,
+    val confidence: Double,
+)
+
+/**
+ * What was recognised of an utterance so far; times in seconds, from [startTime]. [logProbs] are of each token
+ * among all tokens and blank at its frame, [confidence] is their mean.
+ */
 class Recognition(
     val text: String,
     val tokens: List<String>,
     val timestamps: List<Double>,
     val labels: List<Int>,
+    val logProbs: List<Double>,
+    val words: List<Word>,
+    val confidence: Double,
     val startTime: Double,
     val score: Double,
     val isFinal: Boolean,
@@ -103,16 +120,38 @@ class Recognizer(
         stream.check(this)
         val result = stream.search.result()
         val start = stream.startTime
+        val times = result.frames.map { maxOf(0.0, stream.times[it] - start) }
         return Recognition(
             tokens.text(result.labels),
             result.labels.map { tokens[it] },
-            result.frames.map { maxOf(0.0, stream.times[it] - start) },
+            times,
             result.labels,
+            result.logProbs,
+            words(result, times),
+            mean(result.logProbs),
             start,
             result.score,
             stream.isFinal,
         )
     }
+
+    private fun words(
+        result: SearchResult,
+        times: List<Double>,
+    ): List<Word> {
+        val words = tokens.words(result.labels)
+        return words.mapIndexed { number, word ->
+            val limit = words.getOrNull(number + 1)?.let { times[it.first] } ?: Double.POSITIVE_INFINITY
+            Word(
+                tokens.text(result.labels.slice(word)),
+                times[word.first],
+                minOf(times[word.last] + frameSeconds, limit),
+                mean(result.logProbs.slice(word)),
+            )
+        }
+    }
+
+    private fun mean(values: List<Double>) = if (values.isEmpty()) 0.0 else values.sum() / values.size
 
     /** Whether the utterance has ended, by the endpoint rules. */
     fun isEndpoint(stream: RecognizerStream): Boolean {

@@ -36,6 +36,25 @@ class Tokens(
         }
     }
 
+    /** Where each word of the text of labels is among them: words are what spaces part. */
+    fun words(labels: List<Int>): List<IntRange> {
+        val found = ArrayList<IntRange>()
+        var begun = -1
+
+        fun end(at: Int) {
+            if (begun >= 0 && text(labels.subList(begun, at)).isNotBlank()) found += begun until at
+            begun = -1
+        }
+        labels.forEachIndexed { at, label ->
+            val space = !pieces && characters && tokens[label] == SPACE
+            val starts = if (pieces) tokens[label].startsWith(WORD_START) else !characters
+            if (space || starts) end(at)
+            if (begun < 0 && !space) begun = at
+        }
+        end(labels.size)
+        return found
+    }
+
     private companion object {
         const val WORD_START = "▁"
         const val SPACE = "<space>"

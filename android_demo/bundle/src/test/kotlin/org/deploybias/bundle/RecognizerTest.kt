@@ -54,6 +54,18 @@ class RecognizerTest {
                 assertEquals(fields.getValue("timestamps").jsonArray.map { it.jsonPrimitive.double }, found.timestamps)
                 assertEquals(fields.getValue("score").jsonPrimitive.double, found.score, 1e-9)
                 assertTrue(found.isFinal)
+                val logProbs = fields.getValue("log_probs").jsonArray.map { it.jsonPrimitive.double }
+                assertEquals(logProbs.size, found.logProbs.size)
+                logProbs.zip(found.logProbs).forEach { (a, b) -> assertEquals(a, b, 1e-9) }
+                assertEquals(fields.getValue("confidence").jsonPrimitive.double, found.confidence, 1e-9)
+                val words = fields.getValue("words").jsonArray.map { it.jsonArray }
+                assertEquals(words.map { it[0].text() }, found.words.map { it.text })
+                words.zip(found.words).forEach { (wanted, word) ->
+                    val numbers = wanted.drop(1).map { it.jsonPrimitive.double }
+                    listOf(word.start, word.end, word.confidence).zip(numbers).forEach { (a, b) ->
+                        assertEquals(b, a, 1e-9)
+                    }
+                }
             }
         }
     }
