@@ -53,25 +53,24 @@ class Joint:
             (n, V) float64. A row depends on its own frame and output alone; it is NaN where a logit
             is NaN or infinite.
         """
-        rows, others = np.stack(frames), np.stack(decoder_outs)
         pieces = [
-            self._logits(rows[first : first + self.batch], others[first : first + self.batch])
-            for first in range(0, len(rows), self.batch)
+            self._logits(frames[first : first + self.batch], decoder_outs[first:][: self.batch])
+            for first in range(0, len(frames), self.batch)
         ]
         logits = (pieces[0] if len(pieces) == 1 else np.concatenate(pieces)).astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            logits -= logits.max(axis=1, keepdims=True)
-            logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        finite = np.isfinite(logits)
+        if not finite.all():
+            logits[~finite.all(axis=1)] = np.nan
+        logits -= logits.max(axis=1, keepdims=True)
+        logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
         return logits
 
-    def _logits(self, frames: np.ndarray, decoder_outs: np.ndarray) -> np.ndarray:
-        count = len(frames)
-        if count == self.batch:
-            return self.graph.run([frames, decoder_outs])[0]
+    def _logits(
+        self, frames: Sequence[np.ndarray], decoder_outs: Sequence[np.ndarray]
+    ) -> np.ndarray:
         # A graph has a static batch: zeros fill what is left of it.
-        filled = []
-        for array in (frames, decoder_outs):
-            rows = np.zeros((self.batch, array.shape[1]), np.float32)
-            rows[:count] = array
-            filled.append(rows)
-        return self.graph.run(filled)[0][:count]
+        inputs = np.zeros((self.batch, self.encoder_size), np.float32)
+        others = np.zeros((self.batch, self.decoder_size), np.float32)
+        for row, (frame, out) in enumerate(zip(frames, decoder_outs, strict=True)):
+            inputs[row], others[row] = frame, out
+        return self.graph.run([inputs, others])[0][: len(frames)]

@@ -14,7 +14,7 @@ from deploy_bias.runtime.search.hypothesis import Hypothesis, Next
 from deploy_bias.runtime.search.search import Search, check_whole
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Candidate:
     """A hypothesis with one more label, before anything is made of it.
 

@@ -77,7 +77,6 @@ class Scorer:
         places: list[tuple[Prefix, int]] = []
         frames: list[np.ndarray] = []
         outs: list[np.ndarray] = []
-        failed: dict[int, ContractError] = {}
         for query in queries:
             end = query.first + len(query.encoder_out)
             for prefix, frame in zip(query.prefixes, query.frames, strict=True):
@@ -90,15 +89,16 @@ class Scorer:
                     outs.append(prefix.decoder_out)
                 prefix.ahead = {}
         log_probs = self._joint.log_probs(frames, outs)
-        finite = np.isfinite(log_probs).all(axis=1)
         width = max(query.width for query in queries)
         best = _top(log_probs, width)
         for row, (prefix, frame) in enumerate(places):
-            if finite[row]:
-                prefix.ahead[frame] = Next(log_probs[row], best[row])
+            prefix.ahead[frame] = Next(log_probs[row], best[row])
+        failed: dict[int, ContractError] = {}
+        if not np.isnan(log_probs[:, 0]).any():
+            return failed
         for number, query in enumerate(queries):
             for prefix, frame in zip(query.prefixes, query.frames, strict=True):
-                if frame not in prefix.ahead:
+                if np.isnan(prefix.ahead[frame].blank):
                     failed[number] = _not_finite(query.encoder_out[frame - query.first])
         return failed
 
@@ -122,18 +122,19 @@ def _resumed(searches: Iterable[Steps]) -> Iterator[tuple[Steps, Query]]:
 
 def _top(values: np.ndarray, count: int) -> list[list[tuple[int, float]]]:
     """Return for each row (n, V) its largest values and where they are, the largest first."""
-    if count < values.shape[1] // 4:
+    rows = np.arange(len(values))[:, None]
+    if count == 1:
+        places = values.argmax(axis=1)[:, None]
+    elif count < values.shape[1] // 4:
         places = np.argpartition(-values, count - 1, axis=1)[:, :count]
         places.sort(axis=1)  # the first of equal ones stays the first
-        found = np.take_along_axis(values, places, 1)
-        order = np.argsort(-found, axis=1, kind="stable")
-        places = np.take_along_axis(places, order, 1)
+        places = places[rows, np.argsort(-values[rows, places], axis=1, kind="stable")]
     else:
         places = np.argsort(-values, axis=1, kind="stable")[:, :count]
-    found = np.take_along_axis(values, places, 1)
+    found = values[rows, places].tolist()
     return [
         list(zip(labels, log_probs, strict=True))
-        for labels, log_probs in zip(places.tolist(), found.tolist(), strict=True)
+        for labels, log_probs in zip(places.tolist(), found, strict=True)
     ]
 
 

@@ -131,7 +131,10 @@ class Search:
     def _ask(self, hypotheses: Sequence[Hypothesis], frames: int | Sequence[int]) -> Asking:
         """Return what may come after each hypothesis, at one frame or at a frame of each."""
         if isinstance(frames, int):
-            frames = [frames] * len(hypotheses)
+            try:  # most often all are known
+                return [hypothesis.prefix.ahead[frames] for hypothesis in hypotheses]
+            except KeyError:
+                frames = [frames] * len(hypotheses)
         pairs = [(h.prefix, frame) for h, frame in zip(hypotheses, frames, strict=True)]
         new = dict(pair for pair in pairs if pair[1] not in pair[0].ahead)
         if new:
