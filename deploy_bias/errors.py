@@ -23,5 +23,11 @@ class ContractError(DeployBiasError, ValueError):
     """An input does not fit the contract of its graph."""
 
 
+class MismatchError(DeployBiasError):
+    """A graph does not compute what eager computes; the exit status is 1."""
+
+    exit_status = 1
+
+
 class BackendError(DeployBiasError):
     """A backend is unknown or not installed."""

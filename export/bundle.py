@@ -20,7 +20,7 @@ from deploy_bias.export.backends import EXPORTERS, Exported, Exporter, LabelOf, 
 from deploy_bias.export.graph import ExportGraph
 from deploy_bias.export.graphs.model import model_graphs, offline_graphs, streaming_notes
 from deploy_bias.export.options import ExportOptions
-from deploy_bias.export.parity.gate import one_thread, verify
+from deploy_bias.export.parity.gate import Gate, one_thread
 from deploy_bias.export.parity.results import Mismatch, Report
 from deploy_bias.export.parity.vectors import rollout_vectors, vectors_of
 from deploy_bias.export.sources import Bias, Source, Vocabulary, read_source
@@ -125,12 +125,14 @@ def export_bundle(
             **_write_tokens(folder, model.vocabulary),
             artifacts=tuple(artifacts),
         )
-        text = manifest.model_dump_json(indent=1) + "\n"
-        (folder / MANIFEST).write_text(text, encoding="utf-8")
-        report = verify(Bundle(folder), progress=progress)
+        _write_manifest(folder, manifest)
+        gate = Gate(Bundle(folder))
+        report = gate.report(tuple(exporters), progress)
         if not report.passed:
             raise Mismatch(report)
         (folder / PARITY).write_text(report.to_json(), encoding="utf-8")
+        limits = _write(folder, "limits.safetensors", _save(gate.limits()))
+        _write_manifest(folder, manifest.model_copy(update={"limits": limits}))
         _replace(folder, output, Path(scratch))
     return report
 
@@ -198,6 +200,11 @@ def _vectors(graphs: Sequence[ExportGraph], model: Source) -> dict[str, Tensor]:
         by_name = {graph.contract.name: graph for graph in graphs}
         vectors |= rollout_vectors(by_name["decoder"], by_name["joint"], model.frames)
     return vectors
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    text = manifest.model_dump_json(indent=1) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
 def _write_tokens(folder: Path, vocabulary: Vocabulary | None) -> dict[str, Any]:

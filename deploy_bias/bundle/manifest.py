@@ -61,8 +61,9 @@ class Artifact(File):
 class Manifest(Strict):
     """manifest.json.
 
-    source: the files that were exported. options: what was asked for, see
-    `deploy_bias.export.options.ExportOptions`.
+    source: the files that were exported. vectors: inputs of each graph and what eager makes of
+    them. limits: what is allowed beside that; none until the gate has passed. options:
+    what was asked for, see `deploy_bias.export.options.ExportOptions`.
     """
 
     format: Literal["deploy_bias"] = FORMAT
@@ -72,6 +73,7 @@ class Manifest(Strict):
     options: dict[str, Any]
     weights: File
     vectors: File
+    limits: File | None = None
     tokens: File | None = None
     token_type: Literal["bpe", "char", "word", "phn"] | None = None
     bpe_model: File | None = None
@@ -80,7 +82,7 @@ class Manifest(Strict):
     @property
     def files(self) -> tuple[File, ...]:
         """Every file that the manifest vouches for."""
-        optional = (self.tokens, self.bpe_model)
+        optional = (self.limits, self.tokens, self.bpe_model)
         given = (file for file in optional if file is not None)
         return (*self.artifacts, self.weights, self.vectors, *given)
 

@@ -69,7 +69,7 @@ def write_assets(bundle: Bundle, assets: Path) -> dict[str, int]:
             "export again with one of them."
         )
     _check_artifacts(bundle, artifacts)
-    optional = (manifest.tokens, manifest.bpe_model)
+    optional = (manifest.limits, manifest.tokens, manifest.bpe_model)
     wanted = [*artifacts, manifest.vectors, *(file for file in optional if file is not None)]
     contents = {file.path: bundle.read(file) for file in wanted}
     for name in (MANIFEST, PARITY):

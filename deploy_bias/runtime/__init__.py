@@ -14,6 +14,8 @@ from deploy_bias.runtime.decoder import Decoder, DecoderStream
 from deploy_bias.runtime.encoder import Encoder, EncoderStream
 from deploy_bias.runtime.graph import Graph, load, open_file
 from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.proof import check
+from deploy_bias.runtime.proof.report import ProofReport, ProofRow
 from deploy_bias.runtime.recognizer import open_recognizer
 from deploy_bias.runtime.recognizer.endpoint import EndpointRules
 from deploy_bias.runtime.recognizer.offline import OfflineRecognizer, OfflineStream
@@ -32,6 +34,8 @@ __all__ = [
     "Joint",
     "OfflineRecognizer",
     "OfflineStream",
+    "ProofReport",
+    "ProofRow",
     "Recognition",
     "Recognizer",
     "RecognizerStream",
@@ -39,6 +43,7 @@ __all__ = [
     "Search",
     "State",
     "Word",
+    "check",
     "load",
     "open_file",
     "open_recognizer",

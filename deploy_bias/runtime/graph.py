@@ -55,7 +55,11 @@ class Graph:
 
 
 def load(
-    bundle: str | Path | Bundle, backend: str = "onnx", precision: Precision = "fp32"
+    bundle: str | Path | Bundle,
+    backend: str = "onnx",
+    precision: Precision = "fp32",
+    *,
+    providers: Sequence[str] = (),
 ) -> dict[str, Graph]:
     """Load every graph that a bundle has for one backend and precision.
 
@@ -63,6 +67,7 @@ def load(
         bundle: the folder, or one that is open already.
         backend: "onnx", "executorch" or "torchscript".
         precision: "fp32", "int8" or "int4".
+        providers: execution providers of ONNX Runtime, the first one preferred; else the CPU.
 
     Returns:
         The graphs by name.
@@ -70,21 +75,24 @@ def load(
     Raises:
         BundleError: the bundle or an artifact of it is missing, corrupt, foreign or newer.
         BackendError: the backend is unknown, not installed, or has no artifact of that precision
-            here.
+            here; or a provider is not there.
+        OptionError: the backend knows no providers.
     """
     require(backend)
     bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
     return {
         name: graph
         for artifact in bundle.artifacts(backend, precision)
-        for name, graph in load_artifact(bundle, artifact).items()
+        for name, graph in load_artifact(bundle, artifact, providers).items()
     }
 
 
-def load_artifact(bundle: Bundle, artifact: Artifact) -> dict[str, Graph]:
+def load_artifact(
+    bundle: Bundle, artifact: Artifact, providers: Sequence[str] = ()
+) -> dict[str, Graph]:
     """Open the graphs of one artifact, by name; for its errors see `load`."""
     path = str(bundle.folder / artifact.path)
-    session = open_session(artifact.backend, bundle.read(artifact), path)
+    session = open_session(artifact.backend, bundle.read(artifact), path, providers)
     bundle.check_label(artifact, session.label)
     weights = bundle.manifest.weights.sha256
     return {contract.name: Graph(contract, session, weights) for contract in artifact.graphs}

@@ -23,6 +23,10 @@ COMMANDS = {
         "deploy_bias.export.cli.verify",
         "Run every artifact against eager float32 and float64; exit with 1 on any mismatch.",
     ),
+    "check": (
+        "deploy_bias.cli.check",
+        "Run the stored cases on this machine against what eager computed; exit with 1 if wrong.",
+    ),
     "gate": (
         "deploy_bias.export.cli.gate",
         "Compare files with the eager module that they were made of; exit with 1 on a mismatch.",

@@ -75,9 +75,7 @@ class _Tally:
     def compare(self, got: Tensor, eager: Tensor) -> None:
         """Count the labels that logits prefer, (F, V), and add to their distance."""
         label, best = got.argmax(-1), eager.argmax(-1)
-        first, second = eager.topk(2).values.unbind(-1)
-        clear = first - second >= self.tie * eager.abs().amax(-1)
-        counts = clear & ((label > 0) | (best > 0))
+        counts = _is_clear(eager, self.tie) & ((label > 0) | (best > 0))
         self.compared += int(counts.sum())
         self.agreed += int(((label == best) & counts).sum())
         self.measure("logits", got, eager)
@@ -104,8 +102,10 @@ class _Rollout:
     stride: int
     eager: Outputs
 
-    def frames_of(self, step: int) -> Tensor:
-        return self.frames[step % self.stride :: self.stride]
+    def frames_of(self, step: int, series: Tensor | None = None) -> Tensor:
+        """Return the frames that a step meets, or what a series (T, ...) has there; a view."""
+        series = self.frames if series is None else series
+        return series[step % self.stride :: self.stride]
 
 
 class AgreementProof:
@@ -129,9 +129,10 @@ class AgreementProof:
         names = {tuple(key.split("/")[:2]) for key in vectors if key.startswith(_KINDS)}
         if not names:
             raise BundleError("no encoder frames among the test vectors; export again.")
+        self._names = [f"{kind}/{name}" for kind, name in sorted(names)]
         parts = [
-            tuple(torch.from_numpy(vectors[f"{kind}/{name}/{leaf}"]) for leaf in _LEAVES)
-            for kind, name in sorted(names)
+            tuple(torch.from_numpy(vectors[f"{name}/{leaf}"]) for leaf in _LEAVES)
+            for name in self._names
         ]
         self.kind = RECORDED if any(kind == RECORDED for kind, _ in names) else SYNTHETIC
         labels, frames = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
@@ -163,6 +164,22 @@ class AgreementProof:
         return {
             name: _agreement(found[name], explained[name], self.kind, precision) for name in found
         }
+
+    def preferred(self) -> dict[str, Tensor]:
+        """Return what eager prefers along the rollout of each utterance.
+
+        They are named KIND/NAME/preferred and are int64 (U, T): after each of U labels, at each of
+        T frames; -1 stands where nothing is compared, or two labels are equal but for rounding.
+        """
+        labels = {}
+        for name, rollout in zip(self._names, self.rollouts, strict=False):  # the last is of all
+            table = torch.full((len(rollout.labels), len(rollout.frames)), -1)
+            for step, out in enumerate(rollout.eager["decoder_out"]):
+                logits = self._eager_logits(rollout.frames_of(step), out)
+                clear = _is_clear(logits, _tie(self.kind, "fp32"))
+                rollout.frames_of(step, table[step])[:] = logits.argmax(-1).where(clear, -1)
+            labels[f"{name}/preferred"] = table
+        return labels
 
     def judge_encoder(self, encoder: ExportGraph, call: Call, precision: Precision) -> Agreement:
         """Compare a backend's encoder with eager's, on the labels of eager's joint network.
@@ -229,6 +246,16 @@ class AgreementProof:
         return partial(_logits, quantized(self.joint, precision))
 
 
+def limit_of(distance: float, precision: Precision) -> float:
+    """Return how far a backend may be off where quantised eager is off by `distance`."""
+    return max(LEAST, EXPLAINED[precision] * distance)
+
+
+def required(frames: str, precision: Precision) -> float | None:
+    """Return the share of the labels that must agree on frames of a kind; None if any may."""
+    return REQUIRED[precision] if frames == RECORDED or precision == "fp32" else None
+
+
 def _tie(frames: str, precision: Precision) -> float:
     return ROUNDING if precision == "fp32" else NEAR if frames == SYNTHETIC else 0.0
 
@@ -236,9 +263,7 @@ def _tie(frames: str, precision: Precision) -> float:
 def _agreement(
     tally: _Tally, explained: Mapping[str, float], frames: str, precision: Precision
 ) -> Agreement:
-    limits = {
-        name: max(LEAST, EXPLAINED[precision] * distance) for name, distance in explained.items()
-    }
+    limits = {name: limit_of(distance, precision) for name, distance in explained.items()}
     distances = tally.distances
     worst = max(distances, key=lambda name: distances[name] / limits.get(name, 1.0))
     return Agreement(
@@ -247,10 +272,16 @@ def _agreement(
         agreed=tally.agreed,
         distance=distances[worst],
         finite=tally.finite,
-        required=REQUIRED[precision] if frames == RECORDED or precision == "fp32" else None,
+        required=required(frames, precision),
         limit=limits.get(worst),
         output=worst,
     )
+
+
+def _is_clear(logits: Tensor, tie: float) -> Tensor:
+    """Return where (F,) the largest of the logits (F, V) is so by more than `tie` of itself."""
+    first, second = logits.topk(2).values.unbind(-1)
+    return first - second >= tie * logits.abs().amax(-1)
 
 
 _KINDS = (f"{RECORDED}/", f"{SYNTHETIC}/")

@@ -23,8 +23,9 @@ from deploy_bias.errors import BackendError, BundleError, OptionError
 from deploy_bias.export.backends import exporter
 from deploy_bias.export.graph import Call
 from deploy_bias.export.graphs import BundleWeights
-from deploy_bias.export.parity.agreement import AgreementProof
+from deploy_bias.export.parity.agreement import AgreementProof, required
 from deploy_bias.export.parity.completeness import check_complete
+from deploy_bias.export.parity.limits import distance_limits
 from deploy_bias.export.parity.proof import Proof, Stage, as_specified
 from deploy_bias.export.parity.results import Agreement, CaseResult, GraphResult, Report
 from deploy_bias.export.parity.vectors import stored_cases
@@ -32,9 +33,7 @@ from deploy_bias.export.rollout import Outputs
 from deploy_bias.runtime import Graph
 from deploy_bias.runtime.backends import BACKENDS, unmet
 from deploy_bias.runtime.graph import load_artifact
-
-EXACT = ("bias", "frontend", "offline_frontend")
-"""The kinds of graphs that have no linear layers to quantise: the same in every precision."""
+from deploy_bias.runtime.proof.expected import EXACT
 
 
 def verify(
@@ -59,11 +58,9 @@ def verify(
         OptionError: `without` names a backend that the bundle does not have, or all.
         BundleError: the manifest, the weights or the vectors themselves cannot be trusted.
     """
-    with one_thread():
-        names = _names(bundle, without)
-        check_complete(bundle)
-        results = tuple(_results(bundle, names, progress, attribute))
-        return Report(results, bundle.manifest.artifacts, tuple(without))
+    names = _names(bundle, without)
+    check_complete(bundle)
+    return Gate(bundle, attribute).report(names, progress)
 
 
 def _names(bundle: Bundle, without: Sequence[str]) -> list[str]:
@@ -116,31 +113,6 @@ def check(
     return tuple(explained.get(id(case), case) for case in cases)
 
 
-def _results(
-    bundle: Bundle, names: Sequence[str], progress: Callable[[str], None], attribute: bool
-) -> Iterator[GraphResult]:
-    gate = _Gate(bundle, attribute)
-    for backend in names:
-        for precision in bundle.manifest.precisions(backend):
-            loaded, problems = _load(bundle, backend, precision)
-            for artifact in bundle.artifacts(backend, precision):
-                for contract in artifact.graphs:
-                    name = contract.name
-                    progress(f"verify {name} on {backend}, {precision}")
-                    cases: tuple[CaseResult, ...] = ()
-                    agreement, why = None, problems.get(artifact.path)
-                    if why is None:
-                        try:
-                            cases = gate.cases(backend, precision, loaded[name])
-                            agreement = gate.agreement(contract, precision, loaded)
-                        except BackendError as error:
-                            why = f"not checked: {error}"
-                        except Exception as error:  # each runtime has its own; the others count
-                            why = f"failed to run: {type(error).__name__}: {error}"
-                    found = (cases, agreement, why)
-                    yield GraphResult(name, backend, precision, artifact.path, *found)
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch compute in one thread: the same sums on any machine, and no waiting for threads.
@@ -172,21 +144,79 @@ def _load(
     return loaded, problems
 
 
-class _Gate:
-    """What the graphs of a bundle must give; each part is worked out when it is first asked for."""
+class Gate:
+    """What the graphs of a bundle must give; each part is worked out when it is first asked for.
 
-    def __init__(self, bundle: Bundle, attribute: bool) -> None:
+    Args:
+        bundle: what is to be proven.
+        attribute: see `verify`.
+    """
+
+    def __init__(self, bundle: Bundle, attribute: bool = False) -> None:
+        self.bundle = bundle
         self.weights = BundleWeights(bundle)
         self.attribute = attribute
+        self.artifacts = bundle.manifest.artifacts
         self.contracts = {
-            contract.name: contract
-            for artifact in bundle.manifest.artifacts
-            for contract in artifact.graphs
+            contract.name: contract for artifact in self.artifacts for contract in artifact.graphs
         }
         self.vectors = bundle.tensors(bundle.manifest.vectors)
         self.proofs: dict[str, Proof] = {}
         self.labels: AgreementProof | None = None
         self.judged: tuple[object, dict[str, Agreement]] = (None, {})
+
+    def report(
+        self, backends: Sequence[str], progress: Callable[[str], None] = lambda stage: None
+    ) -> Report:
+        """Run every artifact of some backends on every case; see `verify`."""
+        with one_thread():
+            results = tuple(
+                result for backend in backends for result in self._results(backend, progress)
+            )
+        manifest = self.bundle.manifest
+        without = [name for name in manifest.backends if name not in backends]
+        return Report(results, manifest.artifacts, tuple(without))
+
+    def limits(self) -> dict[str, Tensor]:
+        """Return what a bundle that passed allows; see `deploy_bias.export.parity.limits`.
+
+        Of each graph as the first backend has it.
+        """
+        with one_thread():
+            limits: dict[str, Tensor] = {}
+            for proof in self.proofs.values():
+                limits = proof.limits() | limits
+            precisions = dict.fromkeys(artifact.precision for artifact in self.artifacts)
+            for precision in precisions:
+                for contract in self.contracts.values():
+                    if precision != "fp32" and contract.kind not in EXACT:
+                        graph = self.weights.graph(contract)
+                        limits |= distance_limits(graph, self.vectors, precision)
+                share = None if self.labels is None else required(self.labels.kind, precision)
+                if share is not None:
+                    limits[f"{precision}/preferred"] = torch.tensor([share])
+            return limits | ({} if self.labels is None else self.labels.preferred())
+
+    def _results(self, backend: str, progress: Callable[[str], None]) -> Iterator[GraphResult]:
+        bundle = self.bundle
+        for precision in bundle.manifest.precisions(backend):
+            loaded, problems = _load(bundle, backend, precision)
+            for artifact in bundle.artifacts(backend, precision):
+                for contract in artifact.graphs:
+                    name = contract.name
+                    progress(f"verify {name} on {backend}, {precision}")
+                    cases: tuple[CaseResult, ...] = ()
+                    agreement, why = None, problems.get(artifact.path)
+                    if why is None:
+                        try:
+                            cases = self.cases(backend, precision, loaded[name])
+                            agreement = self.agreement(contract, precision, loaded)
+                        except BackendError as error:
+                            why = f"not checked: {error}"
+                        except Exception as error:  # each runtime has its own; the others count
+                            why = f"failed to run: {type(error).__name__}: {error}"
+                    outcome = (cases, agreement, why)
+                    yield GraphResult(name, backend, precision, artifact.path, *outcome)
 
     def cases(self, backend: str, precision: Precision, loaded: Graph) -> tuple[CaseResult, ...]:
         """Judge every case of a graph; none of a quantised one."""

@@ -24,6 +24,9 @@ ATTRIBUTED = 40
 """The steps that an attribution runs of a case that passed."""
 
 
+STORED = "stored "
+"""How the name of a case begins whose outputs a bundle holds."""
+
 Stage = tuple[str, Run]
 
 
@@ -86,17 +89,20 @@ class Proof:
         self._exact = graph.eager(torch.float64)
         self.cases: dict[str, Case] = {}
         self.left_out: tuple[str, ...] = ()
+        # Many draws: what a bundle allows elsewhere is not drawn again where something fails.
+        kept = {name: Case(steps, self.truths(steps, more=True), of) for name, steps, of in stored}
         given = graph.cases(seed)
         # What must decide is always run, and first.
         for name in sorted(given, key=lambda name: name not in graph.deciding):
-            if name in graph.deciding or not self.is_over:
+            if name in kept and _are_same(kept[name].steps, given[name]):
+                self.cases[name] = Case(given[name], kept[name].truths)
+            elif name in graph.deciding or not self.is_over:
                 self.cases[name] = Case(given[name], self.truths(given[name]))
             else:
                 self.left_out += (name,)
         self._refined: set[str] = set()
         self._first: dict[str, Mapping[str, Truth]] = {}
-        for name, steps, outputs in stored:
-            self.cases[f"stored {name}"] = Case(steps, self.truths(steps), outputs)
+        self.cases |= {f"{STORED}{name}": case for name, case in kept.items()}
 
     @property
     def is_over(self) -> bool:
@@ -121,6 +127,23 @@ class Proof:
             name: case.truths[output].decided(self.yardstick(name, output), self.graph.decisive)
             for name, case in self.cases.items()
         }
+
+    def limits(self) -> dict[str, Tensor]:
+        """Return how far each element may be from the output that is stored, float32.
+
+        They are named GRAPH/CASE/OUTPUT as the outputs are. A budget is a distance to float64, and
+        what is stored is itself off from that; rounding alone may make some elements infinite:
+        they may be anything.
+        """
+        limits = {}
+        for name, case in self.cases.items():
+            for output, expected in (case.stored or {}).items():
+                truth = case.truths[output]
+                budgets = truth.budgets(self.yardstick(name, output))
+                limit = (budgets + truth.distance(expected)).where(truth.comparable, torch.inf)
+                key = f"{self.contract.name}/{name.removeprefix(STORED)}/{output}"
+                limits[key] = torch.nextafter(limit.float(), torch.tensor(torch.inf))
+        return limits
 
     def truths(self, steps: Sequence[Step], more: bool = False) -> dict[str, Truth]:
         """Return what each output must be over some steps."""
@@ -301,6 +324,15 @@ class _Part:
     steps: Sequence[Step]
     truth: Truth
     smallest: Smallest | None
+
+
+def _are_same(one: Sequence[Step], two: Sequence[Step]) -> bool:
+    return len(one) == len(two) and all(
+        a.state == b.state
+        and a.inputs.keys() == b.inputs.keys()
+        and all(torch.equal(tensor, b.inputs[name]) for name, tensor in a.inputs.items())
+        for a, b in zip(one, two, strict=True)
+    )
 
 
 def _difference(one: Tensor, two: Tensor) -> float:

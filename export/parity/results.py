@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from deploy_bias.bundle.contract import Precision
 from deploy_bias.bundle.manifest import Artifact
-from deploy_bias.errors import DeployBiasError
+from deploy_bias.errors import MismatchError
 from deploy_bias.export.parity.allowed import Deviation
 from deploy_bias.export.sources.frames import SYNTHETIC
 
@@ -356,10 +356,8 @@ def _names(comparisons: Sequence[Mapping[str, Any]], key: str) -> tuple[str, ...
     return tuple(dict.fromkeys(name for one in comparisons for name in one[key]))
 
 
-class Mismatch(DeployBiasError):
-    """An exported graph does not compute what the eager module does; the exit status is 1."""
-
-    exit_status = 1
+class Mismatch(MismatchError):
+    """An exported graph does not compute what the eager module does."""
 
     def __init__(self, report: Report) -> None:
         self.report = report

@@ -33,6 +33,7 @@ FILES = {
     "model.pte",
     "parity.json",
     "tokens.txt",
+    "limits.safetensors",
     "vectors.safetensors",
     "weights.safetensors",
 }
@@ -237,6 +238,7 @@ class TestAllOrNothing:
         export_bundle(bias, tmp_path / "b", ExportOptions(backends=["torchscript"]))
         assert set(contents(tmp_path / "b")) == {
             "bias.pt",
+            "limits.safetensors",
             "manifest.json",
             "parity.json",
             "vectors.safetensors",
@@ -244,7 +246,7 @@ class TestAllOrNothing:
         }
         assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
-    @pytest.mark.parametrize("failing", ["vectors_of", "verify", "_write_artifact"])
+    @pytest.mark.parametrize("failing", ["vectors_of", "Gate", "_write_artifact"])
     def test_a_failure_leaves_the_old_bundle(self, tmp_path, old, monkeypatch, failing):
         def fail(*args, **kwargs):
             raise OSError("disk full")

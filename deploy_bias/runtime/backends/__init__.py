@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from deploy_bias.errors import BackendError, BundleError
+from deploy_bias.errors import BackendError, BundleError, OptionError
 from deploy_bias.packages import message
 
 
@@ -34,8 +34,11 @@ class Backend(Protocol):
     SUFFIX: str
     """How the file names of its artifacts end."""
 
-    def open_session(self, data: bytes) -> Session:
-        """Load an artifact. Any error is taken for a corrupt file."""
+    def providers(self) -> tuple[str, ...]:
+        """Return the execution providers that are here; none if the backend knows no such thing."""
+
+    def open_session(self, data: bytes, providers: Sequence[str] = ()) -> Session:
+        """Load an artifact; without providers on the CPU. Any error is taken for a corrupt file."""
 
 
 BACKENDS = {
@@ -98,17 +101,40 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
 
 
-def open_session(name: str, data: bytes, where: str) -> Session:
+def check_providers(name: str, providers: Sequence[str]) -> None:
+    """Check that a backend has some execution providers.
+
+    Raises:
+        OptionError: the backend knows none.
+        BackendError: one is not here; the message says what is.
+    """
+    there = backend(name).providers() if providers else ()
+    if providers and not there:
+        raise OptionError(
+            f"provider {', '.join(providers)}: backend {name!r} knows no execution providers; "
+            "leave it out, or take the backend onnx."
+        )
+    for provider in providers:
+        if provider not in there:
+            raise BackendError(
+                f"provider {provider!r} is not there; ONNX Runtime has {', '.join(there)} here. "
+                "Take one of these, or install the build of ONNX Runtime that has it."
+            )
+
+
+def open_session(name: str, data: bytes, where: str, providers: Sequence[str] = ()) -> Session:
     """Load an artifact with a backend; `where` names the file in errors.
 
     Raises:
-        BackendError: the backend is unknown or not installed.
+        BackendError: the backend is unknown or not installed, or has no such provider.
+        OptionError: the backend knows no providers.
         BundleError: the backend refuses the file.
     """
     require(name)
+    check_providers(name, providers)
     package = backend(name).PACKAGE
     try:
-        return backend(name).open_session(data)
+        return backend(name).open_session(data, providers)
     except Exception as error:  # each runtime has exceptions of its own for a corrupt file
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise BundleError(

@@ -88,6 +88,11 @@ def _with_its_lines(load: Callable[[], Any]) -> tuple[Any, str]:
         return result, lines.getvalue() + file.read().decode(errors="replace")
 
 
-def open_session(data: bytes) -> _ExecuTorchSession:
+def providers() -> tuple[str, ...]:
+    """Return none: it runs on the processor alone."""
+    return ()
+
+
+def open_session(data: bytes, providers: Sequence[str] = ()) -> _ExecuTorchSession:
     """Load a .pte program."""
     return _ExecuTorchSession(data)

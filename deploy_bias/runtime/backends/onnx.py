@@ -11,14 +11,14 @@ SUFFIX = ".onnx"
 
 
 class _OnnxSession:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, providers: Sequence[str]) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         # A step is too short to share out, and threads that wait spin: streams run side by side.
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(
-            data, options, providers=["CPUExecutionProvider"]
+            data, options, providers=list(providers) or ["CPUExecutionProvider"]
         )
         self._inputs = [node.name for node in self._session.get_inputs()]
         self.label: str | None = self._session.get_modelmeta().custom_metadata_map.get(
@@ -33,6 +33,13 @@ class _OnnxSession:
         return outputs
 
 
-def open_session(data: bytes) -> _OnnxSession:
+def providers() -> tuple[str, ...]:
+    """Return the execution providers of the installed build."""
+    import onnxruntime
+
+    return tuple(onnxruntime.get_available_providers())
+
+
+def open_session(data: bytes, providers: Sequence[str] = ()) -> _OnnxSession:
     """Load an ONNX model."""
-    return _OnnxSession(data)
+    return _OnnxSession(data, providers)

@@ -34,7 +34,12 @@ class _TorchScriptSession:
         return [output.numpy() for output in outputs]
 
 
-def open_session(data: bytes) -> _TorchScriptSession:
+def providers() -> tuple[str, ...]:
+    """Return none: it runs on the processor alone."""
+    return ()
+
+
+def open_session(data: bytes, providers: Sequence[str] = ()) -> _TorchScriptSession:
     """Load a TorchScript archive."""
     return _TorchScriptSession(data)
 

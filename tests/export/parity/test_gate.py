@@ -17,6 +17,7 @@ from deploy_bias.export.graphs.bias import WindowModule
 from deploy_bias.export.parity.judge import Truth, judge
 from deploy_bias.export.parity.results import CaseResult, GraphResult, Report
 from deploy_bias.model.bias.toeplitz import toeplitz, toeplitz_by_gather
+from tests.export.unproven import UnprovenGate
 
 EXACT = torch.tensor([[[1.0, -2.0], [0.5, 4.0]]], dtype=torch.float64)
 EAGER = EXACT.float()
@@ -159,7 +160,7 @@ class TestFaults:
         monkeypatch.setattr(
             onnx_exporter, "toeplitz_by_repeat", fault(onnx_exporter.toeplitz_by_repeat)
         )
-        monkeypatch.setattr("deploy_bias.export.bundle.verify", lambda *a, **k: Passed())
+        monkeypatch.setattr("deploy_bias.export.bundle.Gate", UnprovenGate)
         export_bundle(bias, tmp_path / "b", ExportOptions(backends=["onnx", "torchscript"]))
         report = verify(Bundle(tmp_path / "b"))
         assert {r.backend: r.passed for r in report.results} == {"onnx": False, "torchscript": True}
@@ -185,7 +186,7 @@ class TestFaults:
     )
     def test_a_faulty_graph_of_another_backend(self, tmp_path, monkeypatch, backend, layout, fault):
         monkeypatch.setattr(f"deploy_bias.export.backends.{backend}.{layout}", fault)
-        monkeypatch.setattr("deploy_bias.export.bundle.verify", lambda *a, **k: Passed())
+        monkeypatch.setattr("deploy_bias.export.bundle.Gate", UnprovenGate)
         export_bundle(BIASES[1], tmp_path / "b", ExportOptions(backends=[backend, "onnx"]))
         report = verify(Bundle(tmp_path / "b"))
         assert {r.backend: r.passed for r in report.results} == {backend: False, "onnx": True}
@@ -196,7 +197,7 @@ class TestFaults:
     ):
         with monkeypatch.context() as patch:
             patch.setattr(WindowModule, "forward", lambda self, scores: scores + 0.5)
-            patch.setattr("deploy_bias.export.bundle.verify", lambda *a, **k: Passed())
+            patch.setattr("deploy_bias.export.bundle.Gate", UnprovenGate)
             export_bundle(BIASES[0], tmp_path / "b", ExportOptions(backends=[backend]))
         (result,) = verify(Bundle(tmp_path / "b")).results
         last = {"executorch": "delegate", "torchscript": "TorchScript"}[backend]
@@ -209,18 +210,9 @@ class TestFaults:
                 return scores + 0.0
 
         monkeypatch.setattr("deploy_bias.export.graphs.bias.WindowModule", Forgetful)
-        monkeypatch.setattr("deploy_bias.export.bundle.verify", lambda *a, **k: Passed())
+        monkeypatch.setattr("deploy_bias.export.bundle.Gate", UnprovenGate)
         export_bundle(bias, tmp_path / "b", ExportOptions(backends=["onnx"]))
         assert not verify(Bundle(tmp_path / "b")).passed
-
-
-class Passed:
-    """A report that lets a faulty bundle be written, so that the real gate can see it."""
-
-    passed = True
-
-    def to_json(self):
-        return "{}"
 
 
 class TestReport:

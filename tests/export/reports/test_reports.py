@@ -25,6 +25,7 @@ from deploy_bias.export.parity.results import (
 )
 from deploy_bias.export.reports import FORMATS, check_paths, write_reports
 from deploy_bias.export.reports.baseline import Growth
+from tests.export.unproven import UnprovenGate
 
 WORST = {"step": 1, "index": [0, 3], "got": "1.5", "eager": "1.0", "float64": "1.01"}
 STAGES = (
@@ -89,7 +90,7 @@ def faulty(tmp_path_factory) -> Report:
         patch.setattr(
             onnx_exporter, "toeplitz_by_repeat", lambda d, q, k: layout(d, q, k).roll(1, 1)
         )
-        patch.setattr("deploy_bias.export.bundle.verify", lambda *args, **options: PASSED)
+        patch.setattr("deploy_bias.export.bundle.Gate", UnprovenGate)
         export_bundle(
             RelativePositionBias(12), folder, ExportOptions(backends=["onnx", "torchscript"])
         )

@@ -212,6 +212,7 @@ data class Manifest(
     val options: JsonObject,
     val weights: PlainFile,
     val vectors: PlainFile,
+    val limits: PlainFile? = null,
     val tokens: PlainFile?,
     @SerialName("token_type") val tokenType: String?,
     @SerialName("bpe_model") val bpeModel: PlainFile?,

@@ -2,12 +2,6 @@ package org.deploybias.bundle
 
 import kotlinx.serialization.Serializable
 import kotlinx.serialization.json.Json
-import kotlinx.serialization.json.JsonObject
-import kotlinx.serialization.json.double
-import kotlinx.serialization.json.jsonArray
-import kotlinx.serialization.json.jsonObject
-import kotlinx.serialization.json.jsonPrimitive
-import java.io.File
 import java.util.Locale
 import kotlin.math.abs
 
@@ -55,15 +49,16 @@ data class ProofReport(
  * Runs the stored rollouts of a bundle on a backend, each carrying its own state, and compares every
  * output of every step with eager's.
  *
- * What may differ is the budget of `deploy-bias verify` for the same case, which is a distance to
- * float64, and eager's own distance to it, both from parity.json.
+ * How far each element may be off is in the bundle, as `deploy-bias check` reads it.
  */
 class Proof(
     private val bundle: Bundle,
     private val backend: Backend,
 ) {
     private val vectors = bundle.tensors(bundle.manifest.vectors)
-    private val limits = readLimits()
+    private val limits =
+        bundle.manifest.limits?.let(bundle::tensors)
+            ?: throw BundleError("${bundle.folder}: holds no limits to check against; export again.")
 
     /**
      * Proves every graph.
@@ -120,14 +115,11 @@ class Proof(
                         for ((index, spec) in contract.outputs.withIndex()) {
                             val wanted = vectors.getValue("${contract.name}/$case/${spec.name}")
                             val limit = limits.getValue("${contract.name}/$case/${spec.name}")
-                            val off = distance(rollout.outputs[index], rollout.genuineRows(index), wanted, step)
-                            if (off > worst) worst = off
-                            if (!(off / limit <= over)) {
-                                over = off / limit
-                                if (!(over <= 1)) {
-                                    val sizes = String.format(Locale.ROOT, "off by %.2g, allowed %.2g", off, limit)
-                                    problem = "case '$case', step $step, ${spec.name}: $sizes"
-                                }
+                            val most = compare(rollout.outputs[index], rollout.genuineRows(index), wanted, limit, step)
+                            if (most.error > worst) worst = most.error
+                            if (most.overLimit > over) {
+                                over = most.overLimit
+                                if (over > 1) problem = "case '$case', step $step, ${spec.name}: ${most.sizes}"
                             }
                         }
                         rollout.advance()
@@ -140,7 +132,7 @@ class Proof(
         } catch (error: IndexOutOfBoundsException) {
             problem = "the test vectors do not fit the contract (${error.message}); export again."
         } catch (error: NoSuchElementException) {
-            problem = "parity.json or the test vectors lack something (${error.message}); export again."
+            problem = "the limits or the test vectors lack something (${error.message}); export again."
         }
         times.sort()
         return ProofRow(
@@ -175,23 +167,41 @@ class Proof(
         input.copy(stored, step * input.size, 0, input.size)
     }
 
-    /** The largest difference of an output from one step of stored ones; only what is genuine counts. */
-    private fun distance(
+    /** Compares an output with one step of the stored ones; only what is genuine counts. */
+    private fun compare(
         output: Tensor,
         rows: Int?,
         stored: Tensor,
+        limit: Tensor,
         step: Int,
-    ): Double {
+    ): Difference {
         val width = if (rows == null) output.size else output.size / (output.shape[0] * output.shape[1]).toInt()
-        var worst = 0.0
+        var error = 0.0
+        var worst = Difference(0.0, 0.0, 0.0, 0.0)
         for (i in 0 until output.size) {
             if (rows != null && i / width % output.shape[1] >= rows) continue
-            val wanted = number(stored, step * output.size + i)
+            val at = step * output.size + i
+            val wanted = number(stored, at)
             val found = number(output, i)
-            val off = if (wanted == found) 0.0 else abs(found - wanted)
-            if (!(off <= worst)) worst = if (off.isNaN()) Double.POSITIVE_INFINITY else off
+            // What is infinite or NaN must be so in the same places.
+            if (wanted == found || (wanted.isNaN() && found.isNaN())) continue
+            val off = abs(found - wanted).let { if (it.isNaN()) Double.POSITIVE_INFINITY else it }
+            val allowed = number(limit, at)
+            val over = if (allowed == Double.POSITIVE_INFINITY) 0.0 else off / allowed
+            if (off > error) error = off
+            if (over > worst.overLimit) worst = Difference(0.0, over, off, allowed)
         }
-        return worst
+        return worst.copy(error = error)
+    }
+
+    /** error: the largest of an output. overLimit: the largest over what is allowed there, which is of `off`. */
+    private data class Difference(
+        val error: Double,
+        val overLimit: Double,
+        val off: Double,
+        val allowed: Double,
+    ) {
+        val sizes: String get() = String.format(Locale.ROOT, "off by %.2g, allowed %.2g", off, allowed)
     }
 
     private fun number(
@@ -204,41 +214,6 @@ class Proof(
         rollout.run()
         return (System.nanoTime() - begin) / 1e6
     }
-
-    private fun readLimits(): Map<String, Double> {
-        val path = File(bundle.folder, "parity.json")
-        if (!path.isFile) throw BundleError("$path: missing; export again.")
-        val found = HashMap<String, Double>()
-        val results =
-            try {
-                Json
-                    .parseToJsonElement(path.readText())
-                    .jsonObject
-                    .getValue("results")
-                    .jsonArray
-            } catch (error: RuntimeException) {
-                val why =
-                    error.message
-                        .orEmpty()
-                        .lineSequence()
-                        .first()
-                throw BundleError("$path: no parity report ($why); export again.", error)
-            }
-        for (result in results.map { it.jsonObject }) {
-            if (result.text("backend") != backend.name || result.text("precision") != "fp32") continue
-            for (case in result.getValue("cases").jsonArray.map { it.jsonObject }) {
-                val name = case.text("case").removePrefix("stored ")
-                if (name == case.text("case")) continue
-                val limit = case.number("budget") + case.number("eager_error")
-                found["${result.text("graph")}/$name/${case.text("output")}"] = limit
-            }
-        }
-        return found
-    }
-
-    private fun JsonObject.text(name: String) = getValue(name).jsonPrimitive.content
-
-    private fun JsonObject.number(name: String) = getValue(name).jsonPrimitive.double
 
     private fun percentile(
         sorted: List<Double>,
