@@ -27,6 +27,7 @@ from deploy_bias.export.sources import Bias, Source, Vocabulary, read_source
 from deploy_bias.export.sources.state_dict import check_finite
 from deploy_bias.packages import message
 from deploy_bias.runtime.backends import require
+from deploy_bias.runtime.proof import check, require_proof
 
 Progress = Callable[[str], None]
 
@@ -133,6 +134,7 @@ def export_bundle(
         (folder / PARITY).write_text(report.to_json(), encoding="utf-8")
         limits = _write(folder, "limits.safetensors", _save(gate.limits()))
         _write_manifest(folder, manifest.model_copy(update={"limits": limits}))
+        _check_quantized(Bundle(folder), progress)
         _replace(folder, output, Path(scratch))
     return report
 
@@ -200,6 +202,18 @@ def _vectors(graphs: Sequence[ExportGraph], model: Source) -> dict[str, Tensor]:
         by_name = {graph.contract.name: graph for graph in graphs}
         vectors |= rollout_vectors(by_name["decoder"], by_name["joint"], model.frames)
     return vectors
+
+
+def _check_quantized(bundle: Bundle, progress: Progress) -> None:
+    """Check what the gate judged on other cases than those that are stored.
+
+    Raises:
+        MismatchError: a quantised graph is further off on these.
+    """
+    for name in bundle.manifest.backends:
+        kinds = [kind for kind in bundle.manifest.precisions(name) if kind != "fp32"]
+        if kinds:
+            require_proof(check(bundle, [name], kinds, progress=progress))
 
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -1,11 +1,12 @@
 """The recogniser that fits a bundle. No torch here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import Precision
 from deploy_bias.runtime.backends import require
+from deploy_bias.runtime.proof.fallback import Check
 from deploy_bias.runtime.recognizer.base import LEAD_IN
 from deploy_bias.runtime.recognizer.offline import OfflineRecognizer
 from deploy_bias.runtime.recognizer.online import Recognizer
@@ -17,6 +18,8 @@ def open_recognizer(
     search: str = "greedy",
     *,
     precision: Precision = "fp32",
+    providers: Sequence[str] = (),
+    check: Check = False,
     lead_in: float = LEAD_IN,
     **search_options: float,
 ) -> Recognizer | OfflineRecognizer:
@@ -27,11 +30,12 @@ def open_recognizer(
         backend: see `Recognizer`, as all that follows.
         search: name.
         precision: of the graphs.
+        providers, check: see `Recognizer`.
         lead_in: seconds of silence before the first sample; with 0 the result is ESPnet's.
         search_options: of the search, such as beam_size.
 
     Raises:
-        BundleError, BackendError, OptionError: as `Recognizer`.
+        BundleError, BackendError, OptionError, MismatchError: as `Recognizer`.
     """
     require(backend)
     bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
@@ -41,4 +45,13 @@ def open_recognizer(
     kind: Callable[..., Recognizer | OfflineRecognizer] = (
         OfflineRecognizer if there.issuperset(OfflineRecognizer.GRAPHS) else Recognizer
     )
-    return kind(bundle, backend, search, precision=precision, lead_in=lead_in, **search_options)
+    return kind(
+        bundle,
+        backend,
+        search,
+        precision=precision,
+        providers=providers,
+        check=check,
+        lead_in=lead_in,
+        **search_options,
+    )

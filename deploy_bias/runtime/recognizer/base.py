@@ -18,8 +18,8 @@ from deploy_bias.bundle.contract import Precision, settings_of
 from deploy_bias.bundle.settings import EncoderSettings, FrontendSettings
 from deploy_bias.errors import BundleError, ContractError, OptionError
 from deploy_bias.runtime.decoder import Decoder
-from deploy_bias.runtime.graph import load
 from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.proof.fallback import Check, load_checked
 from deploy_bias.runtime.recognizer.recognition import Recognition, Word, mean
 from deploy_bias.runtime.recognizer.threads import ThreadedStream
 from deploy_bias.runtime.samples import SampleStream
@@ -52,13 +52,15 @@ class BaseRecognizer(ABC):
         search: str = "greedy",
         *,
         precision: Precision = "fp32",
+        providers: Sequence[str] = (),
+        check: Check = False,
         lead_in: float = LEAD_IN,
         **search_options: float,
     ) -> None:
         if not 0 <= lead_in < 60:
             raise OptionError(f"lead_in must be 0 to 60 seconds, got {lead_in}.")
         bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
-        graphs = load(bundle, backend, precision)
+        graphs = load_checked(bundle, backend, precision, providers, check)
         missing = [name for name in (*self.GRAPHS, "decoder", "joint") if name not in graphs]
         if missing:
             raise BundleError(

@@ -28,6 +28,9 @@ class OfflineRecognizer(BaseRecognizer):
         backend: "onnx"; no other has such graphs.
         search: name; see `deploy_bias.runtime.search`.
         precision: "fp32", "int8" or "int4".
+        providers: execution providers of ONNX Runtime, the first one preferred; else the CPU.
+        check: compare the graphs with eager on the stored cases first; "fallback" takes another
+            provider, precision or backend of the bundle where they are wrong, and logs it.
         lead_in: seconds of silence before the first sample; with 0 the result is ESPnet's.
         search_options: of the search, such as beam_size.
 
@@ -38,6 +41,7 @@ class OfflineRecognizer(BaseRecognizer):
         BundleError: the bundle is damaged, or has no frontend and encoder for whole utterances.
         BackendError: the backend is unknown, not installed or not in the bundle.
         OptionError: the search or an option is unknown or out of range.
+        MismatchError: the graphs were checked, and are wrong here.
     """
 
     GRAPHS = ("offline_frontend", "offline_encoder")

@@ -16,6 +16,7 @@ Speech2Text computes: a chunk of features for each decoding window, the encoder,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from deploy_bias.bundle.contract import Precision
 from deploy_bias.errors import OptionError
 from deploy_bias.runtime.encoder import Encoder
 from deploy_bias.runtime.features import FeatureStream
+from deploy_bias.runtime.proof.fallback import Check
 from deploy_bias.runtime.recognizer.base import LEAD_IN, BaseRecognizer, BaseStream
 from deploy_bias.runtime.recognizer.endpoint import EndpointRules
 from deploy_bias.runtime.samples import SampleStream
@@ -41,6 +43,9 @@ class Recognizer(BaseRecognizer):
         backend: "onnx", "executorch" or "torchscript".
         search: name; see `deploy_bias.runtime.search`. "alsd" takes whole utterances alone.
         precision: "fp32", "int8" or "int4".
+        providers: execution providers of ONNX Runtime, the first one preferred; else the CPU.
+        check: compare the graphs with eager on the stored cases first; "fallback" takes another
+            provider, precision or backend of the bundle where they are wrong, and logs it.
         endpoint_rules: where `is_endpoint` sees an end.
         lead_in: seconds of silence before the first sample; see `LEAD_IN`. With 0 the result is
             ESPnet's.
@@ -54,6 +59,7 @@ class Recognizer(BaseRecognizer):
         BundleError: the bundle is damaged, or has no frontend and encoder that stream.
         BackendError: the backend is unknown, not installed or not in the bundle.
         OptionError: the search or an option is unknown or out of range.
+        MismatchError: the graphs were checked, and are wrong here.
     """
 
     GRAPHS = ("frontend", "encoder")
@@ -69,12 +75,21 @@ class Recognizer(BaseRecognizer):
         search: str = "greedy",
         *,
         precision: Precision = "fp32",
+        providers: Sequence[str] = (),
+        check: Check = False,
         endpoint_rules: EndpointRules | None = None,
         lead_in: float = LEAD_IN,
         **search_options: float,
     ) -> None:
         super().__init__(
-            bundle, backend, search, precision=precision, lead_in=lead_in, **search_options
+            bundle,
+            backend,
+            search,
+            precision=precision,
+            providers=providers,
+            check=check,
+            lead_in=lead_in,
+            **search_options,
         )
         if SEARCHES[search].whole:
             raise OptionError(
