@@ -52,6 +52,8 @@ class ExportGraph(ABC):
     decisive: float = 0.01
     stored_cases: tuple[str, ...]
     """The cases that a bundle holds as test vectors; none that forks or resets."""
+    grain: torch.dtype | None = None
+    """What outputs are rounded to, where that is coarser than their dtype."""
     reshape_is_free: bool = False
     """Whether ExecuTorch should keep the reshapes, which XNNPACK would copy."""
 

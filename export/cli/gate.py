@@ -50,7 +50,8 @@ def run(
         list[str] | None, typer.Option(help="Comma-separated providers of ONNX Runtime.")
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="fp32, or int8 or int4 of files that are quantised.")
+        str,
+        typer.Option(help="fp32; or what the files compute in on purpose: fp16, bf16, int8, int4."),
     ] = "fp32",
     report: Annotated[
         list[Path] | None,

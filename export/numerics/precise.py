@@ -73,11 +73,15 @@ class Precision(TorchDispatchMode):
 
     Args:
         rounding: what moves the result of every operator, if anything.
+
+    Attributes:
+        said: the dtypes that results said.
     """
 
     def __init__(self, rounding: Rounding | None = None) -> None:
         super().__init__()
         self.rounding = rounding
+        self.said: set[torch.dtype] = set()
         self.known: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
     def __torch_dispatch__(
@@ -125,6 +129,7 @@ class Precision(TorchDispatchMode):
             as_it_says = _kind(dtype, value)
             if as_it_says not in HELD:
                 return value
+            self.said.add(as_it_says)
             if func._schema.name.rpartition("::")[2] in MADE:
                 value = value.to(as_it_says).to(value.dtype)
             return Precise(value, as_it_says)
@@ -138,7 +143,10 @@ class Precision(TorchDispatchMode):
         if tensor.dtype not in HELD:
             return tensor
         if tensor not in self.known:
-            self.known[tensor] = tensor.detach().to(HELD[tensor.dtype])
+            held = tensor.detach().to(HELD[tensor.dtype])
+            if self.rounding is not None and self.rounding.grain is not None:
+                held = self.rounding.of(tensor.dtype).round(held)
+            self.known[tensor] = held
         known: Tensor = self.known[tensor]
         return known
 

@@ -44,15 +44,9 @@ class Quantizing(TorchFunctionMode):
         # One output is a mean, see `deploy_bias.export.steps.normalization`.
         if func is F.linear and args[1].shape[0] > 1:
             x, weight, *bias = args
-            return func(inputs_in_8_bits(x), self._weights(weight), *bias, **(kwargs or {}))
+            rows = weights_in(self.precision, weight)
+            return func(inputs_in_8_bits(x), rows, *bias, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
-
-    def _weights(self, weight: Tensor) -> Tensor:
-        if self.precision == "int8":
-            return _symmetric(weight, 8)
-        size = weight.shape[1]
-        whole = F.pad(weight, (0, -size % GROUP))
-        return _symmetric(whole.unflatten(1, (-1, GROUP)), 4).flatten(1)[:, :size]
 
 
 def quantized(call: Call, precision: Precision) -> Call:
@@ -63,6 +57,15 @@ def quantized(call: Call, precision: Precision) -> Call:
             return call(inputs)
 
     return quantized
+
+
+def weights_in(precision: Precision, weight: Tensor) -> Tensor:
+    """Quantise weights, a scale for each row; in int4 for 32 weights of it."""
+    if precision == "int8":
+        return _symmetric(weight, 8)
+    size = weight.shape[1]
+    whole = F.pad(weight, (0, -size % GROUP))
+    return _symmetric(whole.unflatten(1, (-1, GROUP)), 4).flatten(1)[:, :size]
 
 
 def _symmetric(x: Tensor, bits: int) -> Tensor:

@@ -38,10 +38,14 @@ class Rounding(TorchDispatchMode):
     Args:
         generator: of what is random.
         flush: take what float32 holds as a subnormal number for zero, as some processors do.
+        grain: round as this dtype does, whatever a tensor says; and the weights, too.
     """
 
-    def __init__(self, generator: torch.Generator, flush: bool) -> None:
+    def __init__(
+        self, generator: torch.Generator, flush: bool, grain: torch.dtype | None = None
+    ) -> None:
         super().__init__()
+        self.grain = grain
         self.generator = generator
         self.flush = flush
         self.summation = Summation(self._between, flush)
@@ -50,8 +54,8 @@ class Rounding(TorchDispatchMode):
 
     def of(self, dtype: torch.dtype) -> "Rounding":
         """Round as another dtype does from now on."""
-        self.dtype = dtype
-        self.unit = torch.finfo(dtype).eps
+        self.dtype = self.grain or dtype
+        self.unit = torch.finfo(self.dtype).eps
         # Kernels of half precision add in float32.
         self.summation.unit = self.norms.unit = min(self.unit, UNIT)
         return self
@@ -90,6 +94,9 @@ class Rounding(TorchDispatchMode):
             if name in operators.NORMS:
                 normal, *rest = self.norms.run(name, args)
                 return self.round(normal), *rest
+        if name == "abs" and first is not None and first.dtype == torch.complex128:
+            # By the squares, as kernels have it that know no hypot: below 1e-19 they vanish.
+            return self._nearest(self.summation.norm(torch.view_as_real(first), 2, -1))
         result = func(*args, **kwargs)
         if func._schema.is_mutable:
             if isinstance(result, Tensor) and _is_moved(result):
@@ -160,7 +167,8 @@ class Rounding(TorchDispatchMode):
         """
         count = operators.PRODUCTS[name]
         factors, rest = args[:count], args[count:]
-        sizes = [None if arg is None else arg.abs() for arg in factors]
+        # A mask of -inf rounds to itself.
+        sizes = [None if a is None else torch.where(a.isfinite(), a.abs(), 0.0) for a in factors]
         if all(size is None or is_whole(size) for size in sizes) and is_whole(
             func(*sizes, *rest, **kwargs)
         ):
@@ -190,6 +198,10 @@ class Rounding(TorchDispatchMode):
         return values, order[indices]
 
     def _by(self, tensor: Tensor, distance: Tensor) -> Tensor:
+        if self.dtype == torch.float16:
+            info = torch.finfo(torch.float16)
+            spacing = info.smallest_normal * info.eps  # of what is below the least normal number
+            distance = torch.where(tensor == 0, 0.0, distance.clamp(min=spacing / 2))
         moved = tensor + distance * self._between(tensor.shape)
         if tensor.is_complex():
             moved = moved + 1j * distance * self._between(tensor.shape)

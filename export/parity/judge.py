@@ -37,12 +37,15 @@ class Truth:
         exact: float64.
         nearby: float64 rounded at random as the module's dtype rounds; or none.
         carried: whether a state carries on what is off at one step.
+        grain: what values are rounded to, where that is coarser than eager's dtype. What is past
+            its range is not compared.
     """
 
     eager: Tensor
     exact: Tensor
     nearby: Sequence[Tensor] = ()
     carried: bool = True
+    grain: torch.dtype | None = None
     comparable: Tensor = field(init=False)
     """The elements that rounding cannot make infinite or NaN, or finite; nor change, of integers
     and flags."""
@@ -52,6 +55,8 @@ class Truth:
     """What an element's error is a small or large part of: itself, or what is usual beside it."""
     errors: Tensor = field(init=False)
     """Of eager, of each element."""
+    floor: float = field(init=False)
+    """The least unit."""
 
     def __post_init__(self) -> None:
         size = self.exact.double().abs()
@@ -59,8 +64,14 @@ class Truth:
         comparable, moved = self._moved()
         unit = torch.zeros_like(size)
         usual = size.max() if size.numel() else size.sum()
+        floor = torch.finfo(torch.float32).tiny
         if self.eager.is_floating_point():
-            eps, tiny = (getattr(torch.finfo(self.eager.dtype), of) for of in ("eps", "tiny"))
+            info = torch.finfo(self.grain or self.eager.dtype)
+            eps, tiny = info.eps, info.tiny
+            if self.grain is not None:
+                comparable = comparable & (size <= info.max)
+            if info.dtype == "float16":  # its numbers below 6e-5 are as far apart as there
+                floor = info.smallest_normal * eps / 2
             if self.nearby:
                 unit = moved.maximum(size * eps / 2)
                 unit = unit.maximum(_usual(unit, size))
@@ -71,8 +82,9 @@ class Truth:
                 unit = 2 * unit  # what it is compared with has rounded itself
         for name, value in {
             "comparable": comparable,
-            "unit": unit.clamp(min=torch.finfo(torch.float32).tiny),
+            "unit": unit.clamp(min=floor),
             "scale": size.maximum(usual),
+            "floor": floor,
         }.items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "errors", self.distance(self.eager))
@@ -121,13 +133,11 @@ class Truth:
 
         Below the least normal number the runtimes flush to zero, as the processors of phones do.
         """
-        return (BUDGET * yardstick * self.unit).clamp(min=torch.finfo(torch.float32).tiny)
+        return BUDGET * yardstick * self.unit
 
     def decided(self, yardstick: float, decisive: float = DECISIVE) -> float:
         """Return the share of the elements whose budget is a small part of the output."""
-        small = self.budgets(yardstick) <= (decisive * self.scale).clamp(
-            min=BUDGET * torch.finfo(torch.float32).tiny
-        )
+        small = self.budgets(yardstick) <= (decisive * self.scale).clamp(min=BUDGET * self.floor)
         decided = small & self.comparable if self.eager.is_floating_point() else self.comparable
         return decided.double().mean().item() if decided.numel() else 1.0
 

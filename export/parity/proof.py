@@ -155,7 +155,13 @@ class Proof:
         )
         carried = bool(self.contract.state)
         return {
-            name: Truth(eager[name], exact[name], [outputs[name] for outputs in nearby], carried)
+            name: Truth(
+                eager[name],
+                exact[name],
+                [outputs[name] for outputs in nearby],
+                carried,
+                self.graph.grain,
+            )
             for name in eager
         }
 

@@ -4,15 +4,17 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from deploy_bias.bundle.contract import Precision
 from deploy_bias.bundle.manifest import Artifact
 from deploy_bias.errors import MismatchError
 from deploy_bias.export.parity.allowed import Deviation
 from deploy_bias.export.sources.frames import SYNTHETIC
+
+ProvenPrecision = Literal["fp32", "fp16", "bf16", "int8", "int4"]
+"""What was proven is in: our own exports have no half precision, but files of others have."""
 
 
 @dataclass(frozen=True)
@@ -207,15 +209,21 @@ class Agreement:
 
 @dataclass(frozen=True)
 class GraphResult:
-    """One graph on one backend; `problem` says why it could not be checked."""
+    """One graph on one backend.
+
+    Attributes:
+        problem: why it could not be checked, if so.
+        hint: what may be meant, where it failed.
+    """
 
     graph: str
     backend: str
-    precision: Precision
+    precision: ProvenPrecision
     artifact: str
     cases: tuple[CaseResult, ...]
     agreement: Agreement | None = None
     problem: str | None = None
+    hint: str = ""
 
     @property
     def passed(self) -> bool:
@@ -229,10 +237,12 @@ class GraphResult:
     def why(self) -> str:
         """What went wrong, in a line."""
         if self.problem:
-            return self.problem
-        if self.worst is None or self.worst.passed:
-            return self.agreement.why if self.agreement else "no case was run"
-        return self.worst.why
+            line = self.problem
+        elif self.worst is None or self.worst.passed:
+            line = self.agreement.why if self.agreement else "no case was run"
+        else:
+            line = self.worst.why
+        return f"{line}; {self.hint}" if self.hint else line
 
     @property
     def worst(self) -> CaseResult | None:

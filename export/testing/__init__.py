@@ -75,8 +75,8 @@ def assert_export_parity(
             twice the example's and one.
         steps: of a rollout, if there is state, default 16; each backend carries its own.
         state: the inputs that are carried: each by the output that is its next value, or by a
-            `deploy_bias.bundle.contract.Append` for a window whose last row it
-            is.
+            `deploy_bias.bundle.contract.Append` for a window whose last row it is. A buffer that
+            forward changes is state besides, from what it holds at first: buffer, next_buffer.
             Outputs are `output`, or output_0, output_1 of a tuple, or the names of a dict.
         reference: a module or function that takes and gives float64; default the module itself,
             computed in float64.
@@ -96,8 +96,8 @@ def assert_export_parity(
         ParityError: an AssertionError that shows for each output that failed its worst element,
             the smallest case and the first stage of the export at which the error appears.
         OptionError: the arguments do not fit the module; or it is no function of its inputs, for it
-            changes an input or its own buffers, or draws random numbers in eval mode; or which
-            input or output of a file is which is not certain.
+            changes an input or a parameter, or draws random numbers in eval mode; or which input or
+            output of a file is which is not certain.
         BackendError: there is no backend of a name.
     """
     __tracebackhide__ = True  # pytest shows the line of the test
@@ -163,6 +163,7 @@ def _describe(result: GraphResult) -> str:
     lines = [f"{head}: {len(failed)} of {count} outputs differ"]
     for case in failed:
         lines += [f"  {line}" for line in _lines(result.backend, case)]
+    lines += [f"  {result.hint}"] if result.hint else []
     return "\n".join(lines)
 
 

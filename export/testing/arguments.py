@@ -49,11 +49,6 @@ def check_arguments(
         return
     if not isinstance(steps, Integral) or steps < 1:
         raise OptionError(f"steps: expected a number of at least 1, got {steps!r}.")
-    if not state:
-        raise OptionError(
-            f"steps={steps} without state: nothing is carried from one step to the next. Say "
-            "state={INPUT: OUTPUT}, or leave steps out."
-        )
 
 
 def check_allow(allow: object) -> Mapping[str, Allowed]:

@@ -10,7 +10,7 @@ was right up to there.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from deploy_bias.export.parity.proof import Proof
 from deploy_bias.export.parity.results import CaseResult, WrongOperator
 from deploy_bias.export.rollout import run_case
 from deploy_bias.export.testing.artifacts import Value
+from deploy_bias.export.testing.artifacts.matching import wide
 from deploy_bias.export.testing.exported import export_module
 from deploy_bias.export.testing.module_graph import ModuleGraph
 from deploy_bias.export.testing.operators import OneCase, Operator, Operators
@@ -113,7 +114,10 @@ class Attribution:
         """
         if not self.candidates:
             return None  # an input or a constant, as it is
-        proof = Proof(self.operators.cut([one.name for one in self.candidates]))
+        part = self.operators.cut([one.name for one in self.candidates])
+        if part.grain is not None:
+            values = [replace(value, array=wide(value.array)) for value in values]
+        proof = Proof(part)
         truths = list(proof.cases["example"].truths.values())
         equal = {
             (one.name, value.name)

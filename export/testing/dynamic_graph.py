@@ -46,6 +46,12 @@ class DynamicGraph(ModuleGraph):
             ranges=ranges,
             seed=seed,
         )
+        if self.memory:
+            raise OptionError(
+                f"dynamic_shapes: forward changes the module's own {', '.join(self.memory)}; take "
+                "it as an input and return it, with state={INPUT: OUTPUT}, or leave dynamic_shapes "
+                "out."
+            )
         structure = self.eager_module.structure
         self.dynamic = DynamicShapes(module, dynamic_shapes, self.example, structure)
         self.contract = self.contract.model_copy(
@@ -68,7 +74,7 @@ class DynamicGraph(ModuleGraph):
         for name, sizes in self.dynamic.tried().items():
             steps = self._filled(self._sized(sizes, generator))
             if self._takes(steps):
-                found[name] = steps
+                found[name] = self._narrowed(steps)
             else:
                 refused.append(name)
         if len(refused) == len(self.dynamic.tried()):
@@ -147,12 +153,10 @@ class DynamicGraph(ModuleGraph):
 
     def _read(self, case: str, given: Inputs | Sequence[Inputs]) -> list[Step]:
         """Return the steps of a case of the user's own, of any size within the bounds."""
-        inner = self.eager_module.inner
-        assert isinstance(inner, nn.Module)
         found = []
         for number, inputs in enumerate(given if isinstance(given, list) else [given]):
             where = f"cases: {case!r}, step {number}"
-            tensors, _ = flatten_inputs(inner, inputs, where)
+            tensors, _ = flatten_inputs(self.given, inputs, where)
             shapes = self.dynamic.shapes(self.dynamic.sizes_of({**self.example, **tensors}, where))
             for name, like in self.example.items():
                 one = tensors.get(name)

@@ -26,6 +26,9 @@ class Exact:
         example: its inputs by name.
         outputs: what the eager module gives for them.
 
+    Attributes:
+        said: the dtypes of what the module computes, as far as it is known.
+
     Raises:
         OptionError: it fails, or gives other names, shapes or dtypes.
     """
@@ -36,6 +39,7 @@ class Exact:
         self.flat = flat
         self.example = example
         self.outputs = outputs
+        self.said: set[torch.dtype] = set()
         self.precise = isinstance(flat.inner, nn.Module)
         if not self.precise:
             self._check("reference")
@@ -63,7 +67,9 @@ class Exact:
                     Precise(tensor, like.dtype) if like.dtype in HELD else tensor
                     for tensor, like in zip(tensors, self.example.values(), strict=True)
                 ]
-                return precision.call(self.flat.nested, *says)
+                result = precision.call(self.flat.nested, *says)
+                self.said |= precision.said
+                return result
         else:
 
             def run(*tensors: Tensor) -> Any:

@@ -6,7 +6,7 @@ which numpy does not have, is float32.
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,13 @@ from deploy_bias.errors import OptionError
 Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
 """One tensor, positional arguments, or arguments by name; tensors may be nested in each."""
 Structure = pytree.TreeSpec
+
+
+class Remembered(NamedTuple):
+    """The result of a module that remembers, and its buffers after it."""
+
+    result: Any
+    buffers: dict[str, Tensor]
 
 
 class FlatModule(nn.Module):
@@ -43,7 +50,7 @@ class FlatModule(nn.Module):
 
     def nested(self, *tensors: Tensor) -> Any:
         """Return the result as the module gives it."""
-        given = [_inside(x, dtype) for x, dtype in zip(tensors, self.dtypes, strict=True)]
+        given = [inside(x, dtype) for x, dtype in zip(tensors, self.dtypes, strict=True)]
         arguments, named = pytree.tree_unflatten(given, self.structure)
         return self.inner(*arguments, **named)
 
@@ -55,7 +62,8 @@ def outside(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
 
 
-def _inside(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+def inside(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a tensor of a graph as its module takes it."""
     if dtype.is_complex:
         return torch.view_as_complex(tensor.contiguous())
     return tensor.bfloat16() if dtype == torch.bfloat16 else tensor
@@ -113,6 +121,9 @@ def flatten_outputs(result: Any, taken: Mapping[str, Tensor]) -> dict[str, Tenso
     Raises:
         OptionError: one is no tensor, or there is none.
     """
+    if isinstance(result, Remembered):
+        after = {f"next_{name}": outside(tensor) for name, tensor in result.buffers.items()}
+        return flatten_outputs(result.result, taken) | after
     leaves, _ = pytree.tree_flatten_with_path(result)
     tensors = {}
     for path, tensor in leaves:

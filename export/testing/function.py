@@ -98,7 +98,8 @@ def _run(module: FlatModule, inputs: Mapping[str, Tensor]) -> Tensors:
         if not _same(tensor, now[name]):
             raise OptionError(
                 f"forward changes the module's own {name.removeprefix('inner.')}, and a graph has "
-                "no memory; take it as an input and return it, with state={INPUT: OUTPUT}."
+                "no memory; take it as an input and return it, with state={INPUT: OUTPUT}. (A "
+                "buffer of a module that is not scripted is taken as state by itself.)"
             )
     # An output may be a view of an input or a buffer.
     return {name: tensor.clone() for name, tensor in outputs.items()}

@@ -1,7 +1,9 @@
 """The graph `module`: any module, in the shapes of its example inputs."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, get_args
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from deploy_bias.bundle.contract import (
 )
 from deploy_bias.errors import OptionError
 from deploy_bias.export.graph import DRAWS, Call, ExportGraph, Layout, Step, Tensors
+from deploy_bias.export.numerics.narrowing import Narrowing, narrowed
 from deploy_bias.export.numerics.rounding import Rounding
 from deploy_bias.export.parity.judge import DECISIVE
 from deploy_bias.export.rollout import run_case
@@ -24,6 +27,7 @@ from deploy_bias.export.testing.copying import copy_module
 from deploy_bias.export.testing.exact import exact_of
 from deploy_bias.export.testing.flat import FlatModule, Inputs, flatten_inputs, outside
 from deploy_bias.export.testing.function import check_is_function, check_shape
+from deploy_bias.export.testing.memory import remember, with_memory
 from deploy_bias.export.testing.stress import Range, make_like, stress_cases
 
 STEPS = 16
@@ -48,6 +52,9 @@ class ModuleGraph(ExportGraph):
         seed: of the random cases.
 
     Attributes:
+        given: the copy of the module.
+        memory: the first value of each buffer that is state.
+        dtypes: of its inputs and its weights.
         refused: the stress cases that the module refuses; known when `cases` was called.
 
     Raises:
@@ -72,31 +79,50 @@ class ModuleGraph(ExportGraph):
         check_arguments(module, state, cases, steps, ranges)
         tensors, structure = flatten_inputs(module, example_inputs, "example_inputs")
         self.example = {name: outside(tensor).contiguous() for name, tensor in tensors.items()}
-        dtypes = [tensor.dtype for tensor in tensors.values()]
-        self.eager_module = FlatModule(
-            copy_module(module, structure, tensors), structure, dtypes
-        ).eval()
-        self.relative_limit, self.decisive = _limits([*dtypes, *_dtypes(self.eager_module)])
+        taken = tuple(_spec(name, tensor) for name, tensor in self.example.items())
+        self.given = copy_module(module, structure, tensors)
+        inner, structure, memory = with_memory(self.given, structure, tensors)
+        self.memory = {name: outside(tensor).contiguous() for name, tensor in memory.items()}
+        self.example |= self.memory
+        taken += tuple(_spec(name, tensor) for name, tensor in self.memory.items())
+        dtypes = [tensor.dtype for tensor in (*tensors.values(), *memory.values())]
+        self.eager_module = FlatModule(inner, structure, dtypes).eval()
+        self.dtypes = {*dtypes, *_dtypes(self.eager_module)}
         self.ranges, self.seed = ranges, seed
         self.refused: tuple[str, ...] = ()
-        taken = tuple(_spec(name, tensor) for name, tensor in self.example.items())
         outputs = check_is_function(self.eager_module, self.example)
         self.shapes = {name: tensor.shape for name, tensor in outputs.items()}
         exact = self.eager_module.inner if reference is None else reference
+        if memory and reference is not None:
+            exact = remember(reference, inner)
         self.exact = exact_of(exact, self.eager_module, self.example, outputs)
+        self.relative_limit, self.decisive = _limits({*self.dtypes, *self.exact.said})
+        rules = {**state, **{name: f"next_{name}" for name in self.memory}}
         self.contract = GraphContract(
             name="module",
             kind="module",
             module=ModuleSpec(type=type(module).__name__, weights=""),
             inputs=taken,
             outputs=tuple(_spec(name, tensor) for name, tensor in outputs.items()),
-            state=tuple(_rule(name, rule, self.example, outputs) for name, rule in state.items()),
+            state=tuple(_rule(name, rule, self.example, outputs) for name, rule in rules.items()),
         )
         self.carried = {rule.input for rule in self.contract.state}
+        if steps is not None and not self.carried:
+            raise OptionError(
+                f"steps={steps} without state: nothing is carried from one step to the next. Say "
+                "state={INPUT: OUTPUT}, or leave steps out."
+            )
         self.steps = (STEPS if steps is None else steps) if self.carried else 1
         self.own_cases = {name: self._read(name, given) for name, given in cases.items()}
         for name in ranges:
             _check_name(f"ranges: {name!r}", name, self.example)
+
+    def of_half_precision(self, grain: torch.dtype) -> Self:
+        """Return the same graph, computed in float16 or bfloat16 within."""
+        found = copy.copy(self)
+        found.grain = grain
+        found.relative_limit, found.decisive = _limits([grain])
+        return found
 
     @property
     def deciding(self) -> tuple[str, ...]:
@@ -126,7 +152,11 @@ class ModuleGraph(ExportGraph):
         """Return the example, the stress cases that eager does not refuse, and the user's own."""
         fed = {name: tensor for name, tensor in self.example.items() if name not in self.carried}
         stress = stress_cases(fed, self.ranges, self.steps, self.seed + seed)
-        made = {case: [Step(inputs) for inputs in given] for case, given in stress.items()}
+        # What a module remembers begins as its buffers are.
+        made = {
+            case: [Step({**given[0], **self.memory}), *map(Step, given[1:])]
+            for case, given in stress.items()
+        }
         if self.carried:
             normal = made["normal"]
             made["reset and replay"] = [*normal, Step(normal[0].inputs, "reset"), *normal[1:]]
@@ -139,9 +169,21 @@ class ModuleGraph(ExportGraph):
         example = [Step(self.example), *[Step(fed)] * (self.steps - 1)]
         for name in self.own_cases.keys() & {"example", *made}:
             raise OptionError(f"cases: {name!r} is the name of a case that is always run; rename.")
+        made = {name: self._narrowed(steps) for name, steps in made.items()}
+        example = self._narrowed(example)
+        own = {name: self._narrowed(steps) for name, steps in self.own_cases.items()}
         taken = {name: case for name, case in made.items() if self._takes(case)}
         self.refused = tuple(name for name in made if name not in taken)
-        return {"example": example, **taken, **self.own_cases}
+        return {"example": example, **taken, **own}
+
+    def _narrowed(self, steps: Sequence[Step]) -> list[Step]:
+        """Return steps with inputs that the grain can hold."""
+        if self.grain is None:
+            return list(steps)
+        return [
+            Step({name: narrowed(x, self.grain) for name, x in step.inputs.items()}, step.state)
+            for step in steps
+        ]
 
     def _takes(self, steps: Sequence[Step]) -> bool:
         try:
@@ -154,24 +196,25 @@ class ModuleGraph(ExportGraph):
 
     def _eager(self, inputs: Tensors) -> dict[str, Tensor]:
         tensors = [inputs[spec.name].to(dtype_of(spec)) for spec in self.contract.inputs]
-        with torch.no_grad():
+        within = nullcontext() if self.grain is None else Narrowing(self.grain)
+        with torch.no_grad(), within:
             outputs = self.eager_module(*tensors)
         return dict(zip((spec.name for spec in self.contract.outputs), outputs, strict=True))
 
     def _draw(self, number: int) -> Call:
         generator = torch.Generator().manual_seed(self.seed + number)
-        return self.exact.call(Rounding(generator, flush=number == 0))
+        return self.exact.call(Rounding(generator, flush=number == 0, grain=self.grain))
 
     def _read(self, case: str, given: Inputs | Sequence[Inputs]) -> list[Step]:
         """Return the steps of a case of the user's own."""
         steps = given if isinstance(given, list) else [given]
-        inner = self.eager_module.inner
-        assert isinstance(inner, nn.Module)
         found = []
         for number, inputs in enumerate(steps):
             where = f"cases: {case!r}, step {number}"
-            nested, _ = flatten_inputs(inner, inputs, where)
-            tensors = {name: outside(tensor).contiguous() for name, tensor in nested.items()}
+            nested, _ = flatten_inputs(self.given, inputs, where)
+            tensors = self.memory | {
+                name: outside(tensor).contiguous() for name, tensor in nested.items()
+            }
             # The state of later steps is carried.
             for name, like in self.example.items():
                 came = tensors.get(name)
@@ -216,7 +259,7 @@ def _dtypes(module: nn.Module) -> list[torch.dtype]:
     return [tensor.dtype for tensor in (*module.parameters(), *module.buffers())]
 
 
-def _limits(dtypes: Sequence[torch.dtype]) -> tuple[float, float]:
+def _limits(dtypes: Iterable[torch.dtype]) -> tuple[float, float]:
     """Return the limit of what is rounded, and what is decisive, of the coarsest of some dtypes."""
     floating = [dtype for dtype in dtypes if dtype.is_floating_point]
     eps = max((torch.finfo(dtype).eps for dtype in floating), default=0.0)
@@ -234,6 +277,7 @@ def _spec(name: str, tensor: Tensor) -> TensorSpec:
     if dtype not in get_args(DType) or 0 in tensor.shape:
         raise OptionError(
             f"{name} is {tensor.dtype} {tuple(tensor.shape)}; a graph has "
-            f"{', '.join(get_args(DType))}, and nothing of size 0."
+            f"{', '.join(get_args(DType))}, and nothing of size 0. Give an example of "
+            "another size, or bind what is empty, or convert it, in a module around this one."
         )
     return TensorSpec(name=name, dtype=dtype, shape=tuple(tensor.shape))  # type: ignore[arg-type]

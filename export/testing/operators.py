@@ -60,6 +60,7 @@ class Operators:
         if any(_is_mutable(node) for node in program.graph.nodes):
             program = program.run_decompositions({})
         self.inputs = tuple(inputs)
+        self._grain = graph.grain
         self._module = program.module()
         assert isinstance(self._module, fx.GraphModule)
         self._nodes = {
@@ -113,7 +114,8 @@ class Operators:
         graph.output(tuple(results))
         options: dict[str, Any] = {"steps": None, "reference": None, "seed": 0}
         module = fx.GraphModule(self._module, graph)
-        return OneCase(module, inputs, state={}, cases={}, ranges={}, **options)
+        part = OneCase(module, inputs, state={}, cases={}, ranges={}, **options)
+        return part if self._grain is None else part.of_half_precision(self._grain)
 
 
 class _Reader(fx.Interpreter):

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf
+from time import monotonic
 from types import MappingProxyType
 from typing import Any
 
@@ -17,7 +18,7 @@ from deploy_bias.export.parity.allowed import Allowed, Deviation
 from deploy_bias.export.parity.gate import check, one_thread
 from deploy_bias.export.parity.proof import Proof, Stage, call_of
 from deploy_bias.export.parity.results import CaseResult, GraphResult, Report, WrongOperator
-from deploy_bias.export.testing.artifacts import Artifact, reader
+from deploy_bias.export.testing.artifacts import Artifact, File, reader
 from deploy_bias.export.testing.artifacts.matching import DifferentInterface, FileSession
 from deploy_bias.export.testing.attribution import Attribution
 from deploy_bias.export.testing.exported import export_module
@@ -28,6 +29,10 @@ from deploy_bias.runtime.backends import unmet
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """torch.onnx writes its errors for a terminal."""
+GRAINS = {"fp16": torch.float16, "bf16": torch.bfloat16}
+"""What a file of half precision computes in."""
+RUNS = 8
+"""Of a quantised file that is too far off, in which its ranges are looked at."""
 TELLING = ("example", "normal")
 """The cases to look for a wrong operator on, if they fail."""
 
@@ -56,8 +61,15 @@ def prove(
     Raises:
         BackendError: there is no backend of a name.
         OptionError: `allow` names no case and no output; or it is not certain which input or output
-            of a file is which.
+            of a file is which; or the module remembers, and a file cannot be told.
     """
+    begin = monotonic()
+    if artifacts and graph.memory:
+        raise OptionError(
+            f"artifacts: forward changes the module's own {', '.join(graph.memory)}, and what a "
+            "file remembers cannot be set to the start of a case; take it as an input and return "
+            "it, with state={INPUT: OUTPUT}, and make the file of that."
+        )
     with one_thread():
         unable = {name: unmet(name) for name in backends}
         proof = Proof(graph, allow=allow, again=True, seconds=seconds)
@@ -66,7 +78,16 @@ def prove(
             if name not in known:
                 raise OptionError(f"allow: {name!r} is not among {', '.join(known)}.")
         exported = [_exported(proof, *found, attribute) for found in unable.items()]
-        results = (*exported, *(_read(proof, artifact, attribute) for artifact in artifacts))
+        proofs = dict.fromkeys((None, *graph.dtypes), proof)
+        read = []
+        for artifact in artifacts:
+            grain = GRAINS.get(artifact.precision)
+            if grain is not None and grain not in proofs:
+                left = seconds - (monotonic() - begin)
+                half = graph.of_half_precision(grain)
+                proofs[grain] = Proof(half, allow=allow, again=True, seconds=left)
+            read.append(_read(proofs[grain], artifact, attribute))
+        results = (*exported, *read)
         needed = {case.allowed for result in results for case in result.cases}
         return Report(
             results,
@@ -101,24 +122,45 @@ def _exported(proof: Proof, backend: str, unable: str | None, attribute: bool) -
 
 
 def _read(proof: Proof, artifact: Artifact, attribute: bool) -> GraphResult:
-    file = reader(artifact)
+    file, graph = reader(artifact), _graph(proof)
+    opened: list[File] = []
     sessions: list[FileSession] = []
 
     def load() -> Graph:
-        opened = file.open_file(artifact, _graph(proof))
-        sessions.append(FileSession(artifact, opened, _graph(proof)))
+        opened.append(file.open_file(artifact, graph))
+        sessions.append(FileSession(artifact, opened[0], graph))
         return Graph(proof.contract, sessions[0])
 
     def judge(loaded: Graph) -> dict[str, Any]:
-        if artifact.precision != "fp32":
-            call = call_of(proof.contract, _run(loaded))
-            return {"agreement": judge_quantized(proof, call, artifact.precision)}
+        if artifact.precision in ("int8", "int4"):
+            fed: list[list[Tensor]] = []
+
+            def run(*tensors: Tensor) -> list[Tensor]:
+                fed.append(list(tensors))
+                return _run(loaded)(*tensors)  # type: ignore[return-value]
+
+            call, static = call_of(proof.contract, run), opened[0].is_static()
+            agreement = judge_quantized(proof, call, artifact.precision, static)
+            if agreement.passed:
+                return {"agreement": agreement}
+            found = [sessions[0].narrow([tensor.numpy() for tensor in row]) for row in fed[:RUNS]]
+            hint = next((text for text in found if text), "")
+            return {"agreement": agreement, "hint": hint}
         cases = check(proof, loaded, sessions[0].stages, "the file", attribute)
         return {"cases": _attributed(proof, cases, sessions[0].wrong_operator)}
 
     name = proof.contract.module.type
     empty = GraphResult(name, artifact.name, artifact.precision, artifact.name, ())
-    return _result(empty, _unmet(file.PACKAGE), ("load", load), judge)
+    found = _result(empty, _unmet(file.PACKAGE), ("load", load), judge)
+    if found.passed or not opened or artifact.precision != "fp32":
+        return found
+    within = opened[0].precision()
+    if within is None or GRAINS.get(within) in graph.dtypes or "precision=" in found.why:
+        return found
+    hint = (
+        f"the file holds numbers of less than float32: if that is meant, say precision={within!r}"
+    )
+    return replace(found, hint=hint)
 
 
 def _run(loaded: Graph) -> Run:

@@ -37,7 +37,7 @@ class _ExecuTorchSession:
         self._loaded: set[str] = set()
         self.label: str | None = None
         if "deploy_bias" in self._program.method_names:
-            self.label = self._program.load_method("deploy_bias").execute([])[0]
+            self.label = load_method(self._program, "deploy_bias").execute([])[0]
 
     def run(self, graph: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         import torch
@@ -47,23 +47,30 @@ class _ExecuTorchSession:
             return [x.numpy() for x in self._load(graph).execute(tensors)]
 
     def _load(self, graph: str) -> Any:
-        def load() -> Any:
-            return self._program.load_method(graph)
-
         if graph in self._loaded:
-            return load()
-        method, lines = _with_its_lines(load)
-        if isinstance(method, Exception):
-            # The error is a number; the names are among what it writes.
-            if missing := sorted(set(MISSING.findall(lines))):
-                raise BackendError(
-                    f"{graph}: ExecuTorch's runtime has no kernel for {', '.join(missing)}; take "
-                    "other operators in the module, or a runtime that is built with these."
-                ) from method
-            sys.stderr.write(lines)
-            raise method
+            return self._program.load_method(graph)
+        method = load_method(self._program, graph)
         self._loaded.add(graph)
         return method
+
+
+def load_method(program: Any, name: str) -> Any:
+    """Load a method of a program, without the lines that the runtime writes meanwhile.
+
+    Raises:
+        BackendError: the runtime has no kernel for one of its operators.
+    """
+    method, lines = _with_its_lines(lambda: program.load_method(name))
+    if isinstance(method, Exception):
+        # The error is a number; the names are among what it writes.
+        if missing := sorted(set(MISSING.findall(lines))):
+            raise BackendError(
+                f"{name}: ExecuTorch's runtime has no kernel for {', '.join(missing)}; take "
+                "other operators in the module, or a runtime that is built with these."
+            ) from method
+        sys.stderr.write(lines)
+        raise method
+    return method
 
 
 def _with_its_lines(load: Callable[[], Any]) -> tuple[Any, str]:

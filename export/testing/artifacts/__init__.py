@@ -7,12 +7,12 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 
-from deploy_bias.bundle.contract import PRECISIONS, Precision
 from deploy_bias.errors import OptionError
+from deploy_bias.export.parity.results import ProvenPrecision
 from deploy_bias.export.testing.module_graph import ModuleGraph
 
 READERS = {
@@ -40,7 +40,10 @@ class Artifact:
         method: of a .pte with several.
         providers: of ONNX Runtime, default the CPU's.
         session_options: an `onnxruntime.SessionOptions`.
-        precision: "int8" or "int4" of a quantised file, see `deploy_bias.export.testing.quantized`.
+        precision: what the file computes in, if that is less than the module's: "fp16" or "bf16",
+            see `deploy_bias.export.numerics.narrowing`; "int8" or "int4" of a quantised one, see
+            `deploy_bias.export.testing.quantized`. It is not taken from the file: a file that is
+            less exact by mistake would widen its own budget.
     """
 
     source: str | Path | Function
@@ -49,7 +52,7 @@ class Artifact:
     method: str | None = None
     providers: Sequence[Any] | None = None
     session_options: Any = None
-    precision: Precision = "fp32"
+    precision: ProvenPrecision = "fp32"
 
     @property
     def name(self) -> str:
@@ -61,7 +64,11 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Port:
-    """One input or output of a file; what is None is not known. dtype: numpy's name of it."""
+    """One input or output of a file; what is None is not known.
+
+    dtype: numpy's name of it. What is "bfloat16", which numpy does not have, is taken and given as
+    float32 by `File.run`.
+    """
 
     name: str
     dtype: str | None = None
@@ -99,6 +106,9 @@ class File:
             names of the outputs; None of a file that cannot be looked into.
         unoptimized: as `run`, the same file with the optimisations of its runtime off.
         backend: what our own export of the module is looked into for, where the file cannot be.
+        precision: tells what the file's weights are held in, if that is less than float32.
+        is_static: tells whether it quantises every value, and not only what its layers are fed.
+        narrow: tells which value of a run was past the range that it was calibrated for, if any.
     """
 
     inputs: tuple[Port, ...]
@@ -108,6 +118,9 @@ class File:
     values: Callable[[Sequence[np.ndarray]], Values] | None = None
     unoptimized: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]] | None = None
     backend: str | None = None
+    precision: Callable[[], ProvenPrecision | None] = lambda: None
+    is_static: Callable[[], bool] = lambda: False
+    narrow: Callable[[Sequence[np.ndarray]], str] = lambda arrays: ""
 
 
 class Reader(Protocol):
@@ -136,9 +149,9 @@ def artifacts_of(given: object) -> tuple[Artifact, ...]:
     for one in given:
         artifact = one if isinstance(one, Artifact) else Artifact(one)
         source = artifact.source
-        if artifact.precision not in PRECISIONS:
+        if artifact.precision not in get_args(ProvenPrecision):
             raise OptionError(
-                f"{artifact.name}: precision: expected {', '.join(PRECISIONS)}, got "
+                f"{artifact.name}: precision: expected {', '.join(get_args(ProvenPrecision))}, got "
                 f"{artifact.precision!r}."
             )
         if not callable(source):

@@ -8,12 +8,14 @@ import numpy as np
 
 from deploy_bias.errors import OptionError
 from deploy_bias.export.testing.artifacts import Artifact, File, Port
+from deploy_bias.export.testing.flat import outside
 from deploy_bias.export.testing.module_graph import ModuleGraph
+from deploy_bias.runtime.backends.executorch import load_method
 
 PACKAGE = "executorch"
 DTYPES = (
     *("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"),
-    *("complex32", "complex64", "complex128", "bool"),
+    *("complex32", "complex64", "complex128", "bool", "qint8", "quint8", "qint32", "bfloat16"),
 )
 """By the number of ExecuTorch's scalar type."""
 
@@ -25,15 +27,19 @@ def open_file(artifact: Artifact, graph: ModuleGraph) -> File:
 
     program = Runtime.get().load_program(str(artifact.source))
     name = _method(artifact, sorted(program.method_names))
-    method = program.load_method(name)
+    method = load_method(program, name)
     meta = program.metadata(name)
+    inputs = _ports([meta.input_tensor_meta(i) for i in range(meta.num_inputs())])
 
     def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        outputs = method.execute([torch.from_numpy(array) for array in arrays])
-        return [_array(output) for output in outputs]
+        tensors = [
+            tensor.bfloat16() if port.dtype == "bfloat16" else tensor
+            for tensor, port in zip(map(torch.from_numpy, arrays), inputs, strict=True)
+        ]
+        return [_array(output) for output in method.execute(tensors)]
 
     return File(
-        _ports([meta.input_tensor_meta(i) for i in range(meta.num_inputs())]),
+        inputs,
         _ports([meta.output_tensor_meta(i) for i in range(meta.num_outputs())]),
         run,
         in_order=True,
@@ -44,7 +50,9 @@ def open_file(artifact: Artifact, graph: ModuleGraph) -> File:
 
 def _array(output: Any) -> np.ndarray:
     # A copy: its outputs are the method's own memory, which the next run writes.
-    array: np.ndarray = output.numpy().copy() if hasattr(output, "numpy") else np.array(output)
+    array: np.ndarray = (
+        outside(output).numpy().copy() if hasattr(output, "numpy") else np.array(output)
+    )
     return array
 
 

@@ -1,6 +1,7 @@
 """Which input and output of a file is which of the module's."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,9 +40,11 @@ class FileSession:
         self.label: str | None = None
         self._file = file
         self._names = [spec.name for spec in graph.contract.outputs]
+        self._grain = graph.grain
         contract = graph.contract
+        taken_by = _like_the_module(file.inputs, graph)
         self._inputs = _matched(
-            "input", artifact, artifact.inputs, contract.inputs, file.inputs, file.in_order
+            "input", artifact, artifact.inputs, contract.inputs, taken_by, file.in_order
         )
         taken = [index for index in self._inputs if index is not None]
         if len(taken) < len(file.inputs):
@@ -63,7 +66,8 @@ class FileSession:
             if len(artifact.outputs) < len(contract.outputs):
                 _check_number(contract.outputs, len(ports))
         maps: Mapping[str, str] = {} if file.outputs is None else artifact.outputs
-        outputs = _matched("output", artifact, maps, contract.outputs, ports, file.in_order)
+        given = _like_the_module(ports, graph)
+        outputs = _matched("output", artifact, maps, contract.outputs, given, file.in_order)
         self._outputs = [_index(index) for index in outputs]
         with torch.no_grad():
             expected = graph.eager(torch.float32)(graph.example)
@@ -77,8 +81,7 @@ class FileSession:
 
     def run(self, graph: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run the file on inputs in the order of the contract."""
-        found = self._run(inputs)
-        return [found[index] for index in self._outputs]
+        return self._given(self._run(inputs))
 
     def stages(self) -> Iterator[Stage]:
         """Yield the file with its runtime's optimisations off, if that is another."""
@@ -88,13 +91,19 @@ class FileSession:
 
         def run(*tensors: Tensor) -> list[Tensor]:
             found = plain(self._fed([tensor.numpy() for tensor in tensors]))
-            return [torch.from_numpy(found[index]) for index in self._outputs]
+            return [torch.from_numpy(array) for array in self._given(found)]
 
         yield "the file unoptimised", run
+
+    def narrow(self, inputs: Sequence[np.ndarray]) -> str:
+        """Return what of a run is past the range that it was calibrated for, in words."""
+        return self._file.narrow(self._fed(inputs))
 
     def wrong_operator(self, found: "Attribution", output: str) -> WrongOperator | None:
         """Return the first wrong operator of an output, if the file can be looked into."""
         if self._file.values is None:
+            if self._grain is not None:
+                return None  # our own exports are none of half precision
             return None if self._file.backend is None else found.on(self._file.backend)
         arrays = [tensor.numpy() for tensor in found.operators.inputs]
         values, outputs = self._file.values(self._fed(arrays))
@@ -106,7 +115,30 @@ class FileSession:
     def _fed(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the inputs in the order of the file."""
         fed = {i: array for i, array in zip(self._inputs, inputs, strict=True) if i is not None}
-        return [fed[index] for index in range(len(self._file.inputs))]
+        return [
+            fed[index].astype(np.float16)
+            if self._grain is not None and port.dtype == "float16"
+            else fed[index]
+            for index, port in enumerate(self._file.inputs)
+        ]
+
+    def _given(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the outputs in the order of the contract, float32 where the file has halves."""
+        found = [arrays[index] for index in self._outputs]
+        return [wide(array) for array in found] if self._grain is not None else found
+
+
+def wide(array: np.ndarray) -> np.ndarray:
+    """Return halves as float32, and anything else as it is."""
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def _like_the_module(ports: Sequence[Port], graph: ModuleGraph) -> list[Port]:
+    """Return ports as if of float32, where half precision is what is meant."""
+    meant = set() if graph.grain is None else {str(graph.grain).removeprefix("torch.")}
+    if torch.bfloat16 in graph.dtypes:
+        meant.add("bfloat16")  # at the door of its graph it is float32
+    return [replace(port, dtype="float32") if port.dtype in meant else port for port in ports]
 
 
 def _index(index: int | None) -> int:
@@ -205,7 +237,13 @@ def _problem(spec: TensorSpec, port: Port) -> str | None:
             for size, wanted in zip(port.shape, spec.shape, strict=True)
         )
     )
-    return None if dtype and shape else f"{_show(port)} differs from the module's {_names([spec])}"
+    if dtype and shape:
+        return None
+    problem = f"{_show(port)} differs from the module's {_names([spec])}"
+    half = {"float16": "fp16", "bfloat16": "bf16"}.get(port.dtype or "")
+    if shape and half and spec.dtype == "float32":
+        problem += f"; if half precision is meant, say so, with precision={half!r}"
+    return problem
 
 
 def _show(port: Port) -> str:

@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 
 from deploy_bias.errors import OptionError
+from deploy_bias.export.parity.results import ProvenPrecision
 from deploy_bias.export.testing.artifacts import Artifact, File, Port, Value, Values
+from deploy_bias.export.testing.artifacts.onnx_ranges import narrow_range
+from deploy_bias.export.testing.flat import outside
 from deploy_bias.export.testing.module_graph import ModuleGraph
 
 PACKAGE = "onnxruntime"
 PROVIDERS = ("CPUExecutionProvider",)
 DTYPES = {"float": "float32", "double": "float64"}
 """numpy's names of ONNX Runtime's dtypes, where they differ."""
+QUANTIZED = ("QLinear", "QuantizeLinear", "DequantizeLinear", "DynamicQuantize", "MatMulInteger")
+"""How the operators begin that quantised files have."""
 
 
 def open_file(artifact: Artifact, graph: ModuleGraph) -> File:
@@ -40,8 +45,7 @@ def open_file(artifact: Artifact, graph: ModuleGraph) -> File:
     names = [port.name for port in inputs]
 
     def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        found: list[np.ndarray] = session.run(None, dict(zip(names, arrays, strict=True)))
-        return found
+        return _run(session, dict(zip(names, arrays, strict=True)))
 
     @cache
     def plain() -> Any:
@@ -49,8 +53,7 @@ def open_file(artifact: Artifact, graph: ModuleGraph) -> File:
         return _session(artifact, Path(str(artifact.source)).read_bytes(), level)
 
     def unoptimized(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        found: list[np.ndarray] = plain().run(None, dict(zip(names, arrays, strict=True)))
-        return found
+        return _run(plain(), dict(zip(names, arrays, strict=True)))
 
     # torch's exporters keep the order of the module's arguments and results.
     in_order = session.get_modelmeta().producer_name == "pytorch"
@@ -59,7 +62,70 @@ def open_file(artifact: Artifact, graph: ModuleGraph) -> File:
         found = _values(artifact, dict(zip(names, arrays, strict=True)))
         return found, [port.name for port in outputs]
 
-    return File(inputs, outputs, run, in_order, values, unoptimized)
+    def precision() -> ProvenPrecision | None:
+        return _precision(str(artifact.source))
+
+    def narrow(arrays: Sequence[np.ndarray]) -> str:
+        return narrow_range(
+            str(artifact.source), dict(zip(names, arrays, strict=True)), values(arrays)
+        )
+
+    return File(
+        inputs,
+        outputs,
+        run,
+        in_order,
+        values,
+        unoptimized,
+        precision=precision,
+        is_static=lambda: _is_static(str(artifact.source)),
+        narrow=narrow,
+    )
+
+
+def _run(
+    session: Any, fed: Mapping[str, np.ndarray], names: Sequence[str] | None = None
+) -> list[np.ndarray]:
+    """Run a session; bfloat16, which numpy does not have, is float32 outside of it."""
+    import onnx
+    import onnxruntime
+    import torch
+
+    brain = {port.name for port in _ports(session.get_inputs()) if port.dtype == "bfloat16"}
+    if not brain and all(port.dtype != "bfloat16" for port in _ports(session.get_outputs())):
+        found: list[np.ndarray] = session.run(names, fed)
+        return found
+    make = onnxruntime.OrtValue
+    values = {
+        name: make.ortvalue_from_numpy_with_onnx_type(
+            torch.from_numpy(array).bfloat16().view(torch.int16).numpy(), onnx.TensorProto.BFLOAT16
+        )
+        if name in brain
+        else make.ortvalue_from_numpy(array)
+        for name, array in fed.items()
+    }
+    given = session.run_with_ort_values(names, values)
+    return [outside(torch.from_dlpack(value)).numpy().copy() for value in given]
+
+
+def _is_static(path: str) -> bool:
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    return any(node.op_type == "QuantizeLinear" for node in graph.node)
+
+
+def _precision(path: str) -> ProvenPrecision | None:
+    """Return the least precision that anything in a model is held in."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    dtypes = {tensor.data_type for tensor in graph.initializer}
+    if any(node.op_type.startswith(QUANTIZED) for node in graph.node):
+        return "int8"
+    if onnx.TensorProto.FLOAT16 in dtypes:
+        return "fp16"
+    return "bf16" if onnx.TensorProto.BFLOAT16 in dtypes else None
 
 
 def _values(artifact: Artifact, fed: Mapping[str, np.ndarray]) -> list[Value]:
@@ -76,7 +142,7 @@ def _values(artifact: Artifact, fed: Mapping[str, np.ndarray]) -> list[Value]:
     if artifact.session_options is not None:
         level = artifact.session_options.graph_optimization_level
     session = _session(artifact, model.SerializeToString(), level)
-    found = dict(zip(names, session.run(names, fed), strict=True))
+    found = dict(zip(names, _run(session, fed, names), strict=True))
     return [
         Value(name, f"{node.op_type} {node.name}".strip(), found[name], tuple(node.input))
         for node in nodes

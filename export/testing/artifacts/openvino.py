@@ -28,7 +28,12 @@ def open_file(artifact: Artifact, graph: ModuleGraph) -> File:
         # A copy: its outputs are its own memory, which the next run writes.
         return [np.array(array) for array in model(list(arrays)).values()]
 
-    return File(_ports(model.inputs), _ports(model.outputs), run, in_order=False, values=values)
+    def is_static() -> bool:
+        operators = openvino.Core().read_model(str(artifact.source)).get_ops()
+        return any(one.get_type_name() == "FakeQuantize" for one in operators)
+
+    inputs, outputs = _ports(model.inputs), _ports(model.outputs)
+    return File(inputs, outputs, run, in_order=False, values=values, is_static=is_static)
 
 
 def _watch(path: str, arrays: Sequence[np.ndarray]) -> list[Value]:

@@ -29,7 +29,8 @@ def open_file(artifact: Artifact, graph: ModuleGraph) -> File:
     def watch(*arguments: Any, **by_name: Any) -> Values:
         return _Watch(module).all(*pytree.tree_leaves((arguments, by_name)))
 
-    return file_of(module, graph, named.context or (), watch)
+    weights = [tensor for tensor in program.state_dict.values() if isinstance(tensor, Tensor)]
+    return file_of(module, graph, named.context or (), watch, weights)
 
 
 class _Watch(fx.Interpreter):

@@ -25,7 +25,7 @@ def open_file(artifact: Artifact, graph: ModuleGraph) -> File:
     def watch(*arguments: Any, **named: Any) -> Values:
         return _watch(module, (*arguments, *named.values()))
 
-    return file_of(call, graph, watch=watch)
+    return file_of(call, graph, watch=watch, weights=[*module.parameters(), *module.buffers()])
 
 
 def _watch(module: Any, arguments: tuple[Any, ...]) -> Values:

@@ -128,7 +128,8 @@ def test_an_operator_that_executorch_lacks_is_named():
 def test_no_line_but_its_own_and_no_warning_where_these_are_errors():
     code = (
         "import torch; from deploy_bias.testing import assert_export_parity\n"
-        "assert_export_parity(torch.nn.Linear(8, 2), torch.randn(1, 8), backends=['onnx'])"
+        "backends = ['onnx', 'executorch']\n"
+        "assert_export_parity(torch.nn.Linear(8, 2), torch.randn(1, 8), backends=backends)"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False

@@ -28,16 +28,16 @@ def step() -> Step:
     return Step().eval()
 
 
-def write_onnx(module: nn.Module, path: Path, **options) -> Path:
-    torch.onnx.export(module, EXAMPLE, path, dynamo=True, verbose=False, **options)
+def write_onnx(module: nn.Module, path: Path, example=EXAMPLE, **options) -> Path:
+    torch.onnx.export(module, example, path, dynamo=True, verbose=False, **options)
     return path
 
 
-def write_pte(module: nn.Module, path: Path, method: str = "forward") -> Path:
+def write_pte(module: nn.Module, path: Path, method: str = "forward", example=EXAMPLE) -> Path:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    programs = {method: torch.export.export(module, EXAMPLE)}
+    programs = {method: torch.export.export(module, example)}
     edge = to_edge_transform_and_lower(programs, partitioner=[XnnpackPartitioner()])
     path.write_bytes(edge.to_executorch().buffer)
     return path
@@ -48,8 +48,8 @@ def write_pt(module: nn.Module, path: Path) -> Path:
     return path
 
 
-def write_pt2(module: nn.Module, path: Path) -> Path:
-    torch.export.save(torch.export.export(module, EXAMPLE), path)
+def write_pt2(module: nn.Module, path: Path, example=EXAMPLE) -> Path:
+    torch.export.save(torch.export.export(module, example), path)
     return path
 
 

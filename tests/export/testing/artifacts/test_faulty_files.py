@@ -1,5 +1,7 @@
 """Known-bad files: none is green, whatever the fault and the kind of file."""
 
+import re
+
 import numpy as np
 import onnx
 import pytest
@@ -333,6 +335,32 @@ def test_weights_of_eight_bits_are_not_float32(edited, tmp_path):
     assert 0.001 < result.agreement.distance <= result.agreement.limit
     with pytest.raises(ParityError, match=r"output_\d \d+.\d\d% off, at most \d.\d\d% allowed"):
         assert_export_parity(faulty("_two_units"), EXAMPLE, **options)
+
+
+@pytest.mark.parametrize("inputs", [1, 64])
+def test_ranges_that_were_calibrated_with_too_few_inputs_are_named(inputs, edited, tmp_path):
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+
+    class Inputs(CalibrationDataReader):
+        def __init__(self):
+            draw = torch.Generator().manual_seed(inputs)
+            shapes = {name: x.shape for name, x in zip(("x", "hidden"), EXAMPLE, strict=True)}
+            self.left = [
+                {name: torch.randn(s, generator=draw).numpy() for name, s in shapes.items()}
+                for _ in range(inputs)
+            ]
+
+        def get_next(self):
+            return self.left.pop() if self.left else None
+
+    path = tmp_path / "static.onnx"
+    quantize_static(edited(lambda graph: graph.ClearField("value_info")), path, Inputs())
+    artifact = Artifact(path, outputs={"output_0": "softmax", "output_1": "tanh"}, precision="int8")
+    if inputs == 64:
+        assert assert_export_parity(step(), EXAMPLE, artifacts=[artifact]).passed
+    else:
+        error = failed(artifact, state={}, steps=None)
+        assert re.search("(x|hidden|linear|tanh).* is .* and is cut off at ", str(error))
 
 
 def test_what_only_a_run_shows():
