@@ -13,6 +13,7 @@ from deploy_bias.bundle.contract import Precision
 from deploy_bias.cli.console import Debug, Json, out, print_json, print_table, stages
 from deploy_bias.errors import OptionError, SourceError
 from deploy_bias.runtime import Decoder, Joint, load, open_search
+from deploy_bias.runtime.phrases import read_phrases, spell
 from deploy_bias.runtime.search import SEARCHES, BeamSearch
 from deploy_bias.runtime.tokens import Tokens
 
@@ -50,6 +51,10 @@ def run(
     beam_size: Annotated[
         int | None, typer.Option(help="Hypotheses of a beam search. [default: 5]")
     ] = None,
+    hotwords: Annotated[
+        Path | None,
+        typer.Option(help="A file of phrases to listen for: PHRASE or PHRASE :BOOST, by lines."),
+    ] = None,
     nbest: Annotated[int, typer.Option(help="Results to show, the best ones.", min=1)] = 1,
     as_json: Json = False,
     debug: Debug = False,
@@ -67,7 +72,11 @@ def run(
         tokens = Tokens(opened)
         graphs = load(opened, backend, precision)
         found = open_search(
-            search.value, Decoder(graphs["decoder"]), Joint(graphs["joint"]), **options
+            search.value,
+            Decoder(graphs["decoder"]),
+            Joint(graphs["joint"]),
+            hotwords=None if hotwords is None else spell(tokens, read_phrases(hotwords)),
+            **options,
         )
         progress(f"decode {len(frames)} frames")
         found.accept(frames)

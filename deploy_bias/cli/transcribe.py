@@ -20,6 +20,7 @@ from deploy_bias.cli.decode import SEARCH_HELP, SearchName, search_options
 from deploy_bias.cli.subtitles import FORMATS
 from deploy_bias.errors import ContractError, DeployBiasError, OptionError, SourceError
 from deploy_bias.runtime import OfflineRecognizer, Recognition, Recognizer, open_recognizer
+from deploy_bias.runtime.phrases import read_phrases
 from deploy_bias.runtime.recognizer.base import LEAD_IN
 
 
@@ -46,6 +47,10 @@ def run(
     search: Annotated[SearchName, typer.Option(help=SEARCH_HELP)] = SearchName.greedy,
     beam_size: Annotated[
         int | None, typer.Option(help="Hypotheses of a beam search. [default: 5]")
+    ] = None,
+    hotwords: Annotated[
+        Path | None,
+        typer.Option(help="A file of phrases to listen for: PHRASE or PHRASE :BOOST, by lines."),
     ] = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Show the text as the audio plays, in its own time.")
@@ -86,6 +91,7 @@ def run(
             search.value,
             precision=precision,
             lead_in=lead_in / 1000,
+            hotwords=() if hotwords is None else read_phrases(hotwords),
             **options,
         )
         if isinstance(recognizer, OfflineRecognizer) and (stream or microphone):

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.errors import BundleError
+from deploy_bias.errors import BundleError, OptionError
+from deploy_bias.runtime.pieces import Pieces
 
 WORD_START, SPACE = "▁", "<space>"
 
@@ -28,12 +29,14 @@ class Tokens:
             )
         lines = bundle.read(file).decode().removesuffix("\n").split("\n")
         self._tokens = [line.rpartition(" ")[0] for line in lines]
+        self._numbers = {token: label for label, token in enumerate(self._tokens)}
         # As ESPnet's tokenizers join them.
         kind = bundle.manifest.token_type
         pieces = any(token.startswith(WORD_START) for token in self._tokens)
         characters = SPACE in self._tokens
         self._kind = kind or ("bpe" if pieces else "char" if characters else "word")
         model = bundle.manifest.bpe_model
+        self._bpe = None if model is None else (bundle.read(model), str(bundle.folder / model.path))
         self._sentencepiece = (
             None
             if model is None
@@ -58,6 +61,32 @@ class Tokens:
         if self._kind == "phn":
             return "".join(tokens)
         return " ".join(tokens)
+
+    def labels(self, text: str) -> tuple[int, ...]:
+        """Return the labels that a text is spelt with, as the training data was.
+
+        Pieces by the bundle's own bpe.model; words, or phones with spaces between; characters.
+
+        Raises:
+            OptionError: it cannot be spelt.
+        """
+        parts: Sequence[str] | None = text.split()
+        if self._kind == "bpe":
+            if self._bpe is None:
+                raise OptionError(
+                    f"{text!r} cannot be spelt: the bundle holds no bpe.model; put it where "
+                    "config.yaml says, and export again."
+                )
+            parts = Pieces(*self._bpe).spell(text)
+        elif self._kind == "char":
+            parts = [SPACE if c == " " else c for c in " ".join(text.split())]
+        unknown = [part for part in parts or () if part not in self._numbers]
+        if not parts or unknown:
+            what = f"has no token {unknown[0]!r}" if unknown else "has no tokens for it"
+            raise OptionError(
+                f"{text!r} cannot be spelt: the model {what}; upper and lower case count."
+            )
+        return tuple(self._numbers[part] for part in parts)
 
     def words(self, labels: Sequence[int]) -> list[slice]:
         """Return where each word of the text of labels is among them.

@@ -6,6 +6,7 @@ from pathlib import Path
 from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import Precision
 from deploy_bias.runtime.backends import require
+from deploy_bias.runtime.phrases import Phrases
 from deploy_bias.runtime.proof.fallback import Check
 from deploy_bias.runtime.recognizer.base import LEAD_IN
 from deploy_bias.runtime.recognizer.offline import OfflineRecognizer
@@ -21,6 +22,7 @@ def open_recognizer(
     providers: Sequence[str] = (),
     check: Check = False,
     lead_in: float = LEAD_IN,
+    hotwords: Phrases = (),
     **search_options: float,
 ) -> Recognizer | OfflineRecognizer:
     """Open an `OfflineRecognizer` if a bundle has its graphs for the backend, else a `Recognizer`.
@@ -32,6 +34,7 @@ def open_recognizer(
         precision: of the graphs.
         providers, check: see `Recognizer`.
         lead_in: seconds of silence before the first sample; with 0 the result is ESPnet's.
+        hotwords: that lead the search.
         search_options: of the search, such as beam_size.
 
     Raises:
@@ -53,5 +56,6 @@ def open_recognizer(
         providers=providers,
         check=check,
         lead_in=lead_in,
+        hotwords=hotwords,
         **search_options,
     )

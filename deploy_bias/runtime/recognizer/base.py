@@ -19,11 +19,12 @@ from deploy_bias.bundle.settings import EncoderSettings, FrontendSettings
 from deploy_bias.errors import BundleError, ContractError, OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.phrases import Phrases, spell
 from deploy_bias.runtime.proof.fallback import Check, load_checked
 from deploy_bias.runtime.recognizer.recognition import Recognition, Word, mean
 from deploy_bias.runtime.recognizer.threads import ThreadedStream
 from deploy_bias.runtime.samples import SampleStream
-from deploy_bias.runtime.search import Result, Search, open_search
+from deploy_bias.runtime.search import Hotwords, Result, Search, open_search
 from deploy_bias.runtime.tokens import Tokens
 
 LEAD_IN = 0.3
@@ -55,6 +56,7 @@ class BaseRecognizer(ABC):
         providers: Sequence[str] = (),
         check: Check = False,
         lead_in: float = LEAD_IN,
+        hotwords: Phrases = (),
         **search_options: float,
     ) -> None:
         if not 0 <= lead_in < 60:
@@ -79,15 +81,33 @@ class BaseRecognizer(ABC):
         self.frame_seconds = hop / self.sample_rate
         self.lead_in_samples = round(lead_in * self.sample_rate)
         self._search, self._search_options = search, search_options
+        self._hotwords = self._spelt(hotwords)
         self.open_search().close()  # so that an error in its options shows here
 
-    def open_search(self) -> Search:
-        """Open the search of a stream."""
-        return open_search(self._search, self.decoder, self.joint, **self._search_options)
+    def open_search(self, hotwords: Phrases | None = None) -> Search:
+        """Open the search of a stream; None are the hotwords of the recogniser."""
+        return open_search(
+            self._search,
+            self.decoder,
+            self.joint,
+            hotwords=self._hotwords if hotwords is None else self._spelt(hotwords),
+            **self._search_options,
+        )
+
+    def _spelt(self, hotwords: Phrases) -> Hotwords | None:
+        return spell(self.tokens, hotwords) if hotwords else None
 
     @abstractmethod
-    def create_stream(self) -> BaseStream:
-        """Open a stream."""
+    def create_stream(self, hotwords: Phrases | None = None) -> BaseStream:
+        """Open a stream.
+
+        Args:
+            hotwords: of it, in the place of the recogniser's; `()` is none.
+
+        Raises:
+            OptionError: one cannot be spelt, a boost is no number above 0, or the search has no
+                beam.
+        """
 
     def is_ready(self, stream: BaseStream) -> bool:
         """Say whether there is something to decode.
@@ -187,6 +207,7 @@ class BaseStream(ThreadedStream):
     Args:
         recognizer: that decodes it.
         samples: what comes in.
+        hotwords: of it, in the place of the recogniser's.
 
     Attributes:
         frames: encoder frames of the utterance.
@@ -196,11 +217,13 @@ class BaseStream(ThreadedStream):
         view: held while the result is read or the utterance ends.
     """
 
-    def __init__(self, recognizer: BaseRecognizer, samples: SampleStream) -> None:
+    def __init__(
+        self, recognizer: BaseRecognizer, samples: SampleStream, hotwords: Phrases | None
+    ) -> None:
         super().__init__()
         self.recognizer = recognizer
         self.samples = samples
-        self.search = recognizer.open_search()
+        self.search = recognizer.open_search(hotwords)
         self.is_final = False
         self.start_time = 0.0
         self.frames = 0

@@ -13,6 +13,7 @@ import numpy as np
 
 from deploy_bias.bundle.contract import DynamicSize
 from deploy_bias.runtime.graph import Graph
+from deploy_bias.runtime.phrases import Phrases
 from deploy_bias.runtime.recognizer.base import BaseRecognizer, BaseStream
 from deploy_bias.runtime.samples import SampleStream
 
@@ -32,6 +33,7 @@ class OfflineRecognizer(BaseRecognizer):
         check: compare the graphs with eager on the stored cases first; "fallback" takes another
             provider, precision or backend of the bundle where they are wrong, and logs it.
         lead_in: seconds of silence before the first sample; with 0 the result is ESPnet's.
+        hotwords: that lead the search; see `Recognizer`.
         search_options: of the search, such as beam_size.
 
     Attributes:
@@ -47,9 +49,9 @@ class OfflineRecognizer(BaseRecognizer):
     GRAPHS = ("offline_frontend", "offline_encoder")
     WAY_OUT = "so no whole utterance can be recognised; export with --offline --backend onnx."
 
-    def create_stream(self) -> OfflineStream:
-        """Open a stream."""
-        return OfflineStream(self)
+    def create_stream(self, hotwords: Phrases | None = None) -> OfflineStream:
+        """Open a stream; see `BaseRecognizer.create_stream`."""
+        return OfflineStream(self, hotwords)
 
 
 class OfflineStream(BaseStream):
@@ -57,10 +59,11 @@ class OfflineStream(BaseStream):
 
     recognizer: OfflineRecognizer
 
-    def __init__(self, recognizer: OfflineRecognizer) -> None:
+    def __init__(self, recognizer: OfflineRecognizer, hotwords: Phrases | None) -> None:
         second = recognizer.sample_rate
         most = lengths(recognizer.frontend).maximum
-        super().__init__(recognizer, SampleStream(second, second, recognizer.lead_in_samples, most))
+        samples = SampleStream(second, second, recognizer.lead_in_samples, most)
+        super().__init__(recognizer, samples, hotwords)
 
     @property
     def is_ready(self) -> bool:

@@ -26,6 +26,7 @@ from deploy_bias.bundle.contract import Precision
 from deploy_bias.errors import OptionError
 from deploy_bias.runtime.encoder import Encoder
 from deploy_bias.runtime.features import FeatureStream
+from deploy_bias.runtime.phrases import Phrases
 from deploy_bias.runtime.proof.fallback import Check
 from deploy_bias.runtime.recognizer.base import LEAD_IN, BaseRecognizer, BaseStream
 from deploy_bias.runtime.recognizer.endpoint import EndpointRules
@@ -49,6 +50,8 @@ class Recognizer(BaseRecognizer):
         endpoint_rules: where `is_endpoint` sees an end.
         lead_in: seconds of silence before the first sample; see `LEAD_IN`. With 0 the result is
             ESPnet's.
+        hotwords: that lead the search, if it has a beam: phrases with their boosts, or lines as in
+            a file; see `deploy_bias.runtime.phrases`.
         search_options: of the search, such as beam_size.
 
     Attributes:
@@ -79,6 +82,7 @@ class Recognizer(BaseRecognizer):
         check: Check = False,
         endpoint_rules: EndpointRules | None = None,
         lead_in: float = LEAD_IN,
+        hotwords: Phrases = (),
         **search_options: float,
     ) -> None:
         super().__init__(
@@ -89,6 +93,7 @@ class Recognizer(BaseRecognizer):
             providers=providers,
             check=check,
             lead_in=lead_in,
+            hotwords=hotwords,
             **search_options,
         )
         if SEARCHES[search].whole:
@@ -102,9 +107,9 @@ class Recognizer(BaseRecognizer):
         self.chunking = settings.chunking
         self.window_seconds = settings.decoding_window / settings.fs
 
-    def create_stream(self) -> RecognizerStream:
-        """Open a stream."""
-        return RecognizerStream(self)
+    def create_stream(self, hotwords: Phrases | None = None) -> RecognizerStream:
+        """Open a stream; see `BaseRecognizer.create_stream`."""
+        return RecognizerStream(self, hotwords)
 
     def is_endpoint(self, stream: RecognizerStream) -> bool:
         """Say whether the utterance has ended, by the endpoint rules.
@@ -140,7 +145,7 @@ class RecognizerStream(BaseStream):
     decoded yet.
     """
 
-    def __init__(self, recognizer: Recognizer) -> None:
+    def __init__(self, recognizer: Recognizer, hotwords: Phrases | None) -> None:
         chunking = recognizer.chunking
         frames = recognizer.frontend.contract.outputs[0].shape[1]
         assert isinstance(frames, int)
@@ -149,6 +154,7 @@ class RecognizerStream(BaseStream):
             SampleStream(
                 recognizer.sample_rate, chunking.decoding_window, recognizer.lead_in_samples
             ),
+            hotwords,
         )
         self._features = FeatureStream(self._frontend, chunking, frames)
         self._encoder = recognizer.encoder.stream()

@@ -17,6 +17,7 @@ from deploy_bias.runtime.search.asr_maes import AsrMaesSearch
 from deploy_bias.runtime.search.beam import BeamSearch
 from deploy_bias.runtime.search.default import DefaultSearch
 from deploy_bias.runtime.search.greedy import GreedySearch
+from deploy_bias.runtime.search.hotwords import Hotwords
 from deploy_bias.runtime.search.hypothesis import Result
 from deploy_bias.runtime.search.maes import MaesSearch
 from deploy_bias.runtime.search.mbg import MultiBlankGreedySearch
@@ -37,11 +38,26 @@ SEARCHES: dict[str, type[Search]] = {
 }
 
 
-def open_search(name: str, decoder: Decoder, joint: Joint, **options: float) -> Search:
-    """Open a search by name, with the options of its class.
+def open_search(
+    name: str,
+    decoder: Decoder,
+    joint: Joint,
+    *,
+    hotwords: Hotwords | None = None,
+    **options: float,
+) -> Search:
+    """Open a search by name.
+
+    Args:
+        name: in SEARCHES.
+        decoder: of a bundle.
+        joint: of the same one.
+        hotwords: that lead a search with a beam.
+        options: of its class.
 
     Raises:
-        OptionError: there is no such search, or an option is none of its own or out of range.
+        OptionError: there is no such search, an option is none of its own or out of range, or it
+            has no beam and there are hotwords.
     """
     if name not in SEARCHES:
         raise OptionError(f"search {name!r} is unknown; choose from {', '.join(SEARCHES)}.")
@@ -51,7 +67,15 @@ def open_search(name: str, decoder: Decoder, joint: Joint, **options: float) -> 
             f"search {name!r} has no option {', '.join(unknown)}; it has "
             f"{', '.join(known) or 'none'}."
         )
-    return SEARCHES[name](decoder, joint, **options)
+    search = SEARCHES[name](decoder, joint, **options)
+    if hotwords is not None:
+        if not isinstance(search, BeamSearch):
+            raise OptionError(
+                f"hotwords: the {name} search has no beam that they could lead; take maes, or "
+                "another one with a beam."
+            )
+        search.take(hotwords)
+    return search
 
 
 __all__ = [
@@ -62,6 +86,7 @@ __all__ = [
     "BeamSearch",
     "DefaultSearch",
     "GreedySearch",
+    "Hotwords",
     "MaesSearch",
     "MultiBlankGreedySearch",
     "NscSearch",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,10 @@ import numpy as np
 from deploy_bias.errors import OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.search.hotwords import Boost, Hotwords
 from deploy_bias.runtime.search.hypothesis import Hypothesis, Next
-from deploy_bias.runtime.search.search import Search, check_whole
+from deploy_bias.runtime.search.scorer import top
+from deploy_bias.runtime.search.search import Asking, Search, check_whole
 
 
 @dataclass(eq=False, slots=True)
@@ -69,6 +71,20 @@ class BeamSearch(Search):
         self.width = beam_size + 1
         super().__init__(decoder, joint)
 
+    def take(self, hotwords: Hotwords | None) -> None:
+        """Let hotwords lead the search, and reset it."""
+        self._hotwords = hotwords
+        self.reset()
+
+    def _ask(self, hypotheses: Sequence[Hypothesis], frames: int | Sequence[int]) -> Asking:
+        afters = yield from super()._ask(hypotheses, frames)
+        if self._hotwords is None:
+            return afters
+        return [
+            _boosted(after, hypothesis.prefix.boost, self.width)
+            for after, hypothesis in zip(afters, hypotheses, strict=True)
+        ]
+
     def _rank(self, hypothesis: Hypothesis) -> float:
         # ESPnet counts the blank that begins each sequence.
         length = len(hypothesis.prefix.labels) + 1
@@ -89,6 +105,13 @@ class BeamSearch(Search):
     def _best(self, hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
         """Return the beam_size best ones, the best one first."""
         return sorted(hypotheses, key=by_score, reverse=True)[: self._beam_size]
+
+
+def _boosted(after: Next, boost: Boost | None, width: int) -> Next:
+    """Return what may come with what hotwords add."""
+    assert boost is not None
+    (best,) = top(boost.added(after.log_probs)[None], width)
+    return Next(after.log_probs, best)
 
 
 def by_score(hypothesis: Hypothesis | Candidate) -> float:

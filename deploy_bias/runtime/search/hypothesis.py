@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deploy_bias.runtime.search.hotwords import Boost
 from deploy_bias.runtime.state import State
 
 BLANK = 0
@@ -32,7 +33,7 @@ class Next:
     """What may come after a prefix at a frame.
 
     log_probs: (V,) float64, blank first. best: the most likely labels, the best one first, blank
-    among them, with their log-probabilities.
+    among them, with their log-probabilities, and what hotwords add to them.
     """
 
     __slots__ = ("best", "log_probs")
@@ -58,6 +59,7 @@ class Prefix:
         labels: without the blank that every sequence begins with.
         label: the last one, blank if there is none.
         before: the decoder's state without the last one.
+        boost: by hotwords, if there are any.
 
     Attributes:
         state: of the decoder; with the last label once decoder_out is there.
@@ -65,12 +67,24 @@ class Prefix:
         ahead: what may come next, by frame; of the frame that is searched and some behind it.
     """
 
-    __slots__ = ("__weakref__", "_longer", "ahead", "decoder_out", "label", "labels", "state")
+    __slots__ = (
+        "__weakref__",
+        "_longer",
+        "ahead",
+        "boost",
+        "decoder_out",
+        "label",
+        "labels",
+        "state",
+    )
 
-    def __init__(self, labels: tuple[int, ...], label: int, before: State) -> None:
+    def __init__(
+        self, labels: tuple[int, ...], label: int, before: State, boost: Boost | None = None
+    ) -> None:
         self.labels = labels
         self.label = label
         self.state = before
+        self.boost = boost
         self.decoder_out: np.ndarray | None = None
         self.ahead: dict[int, Next] = {}
         # Several hypotheses may come to the same labels: shared as long as one of them lives.
@@ -83,7 +97,9 @@ class Prefix:
             self._longer = weakref.WeakValueDictionary()
         found = self._longer.get(label)
         if found is None:
-            found = self._longer[label] = Prefix((*self.labels, label), label, self.state)
+            boost = None if self.boost is None else self.boost.longer(label)
+            found = Prefix((*self.labels, label), label, self.state, boost)
+            self._longer[label] = found
         return found
 
 

@@ -76,6 +76,8 @@ class PrefixSearch(BeamSearch):
         scores = {id(hypothesis): hypothesis.score for hypothesis in longest}
         for longer, shorter in pairs:
             score = shorter.score
+            if longer.prefix.boost is not None and shorter.prefix.boost is not None:
+                score += longer.prefix.boost.total - shorter.prefix.boost.total
             labels = longer.prefix.labels[len(shorter.prefix.labels) :]
             way = (shorter.prefix, *self._between(shorter, longer))
             for prefix, label in zip(way, labels, strict=True):

@@ -90,7 +90,7 @@ class Scorer:
                 prefix.ahead = {}
         log_probs = self._joint.log_probs(frames, outs)
         width = max(query.width for query in queries)
-        best = _top(log_probs, width)
+        best = top(log_probs, width)
         for row, (prefix, frame) in enumerate(places):
             prefix.ahead[frame] = Next(log_probs[row], best[row])
         failed: dict[int, ContractError] = {}
@@ -120,7 +120,7 @@ def _resumed(searches: Iterable[Steps]) -> Iterator[tuple[Steps, Query]]:
             yield search, query
 
 
-def _top(values: np.ndarray, count: int) -> list[list[tuple[int, float]]]:
+def top(values: np.ndarray, count: int) -> list[list[tuple[int, float]]]:
     """Return for each row (n, V) its largest values and where they are, the largest first."""
     rows = np.arange(len(values))[:, None]
     if count == 1:

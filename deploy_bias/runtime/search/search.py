@@ -10,6 +10,7 @@ import numpy as np
 from deploy_bias.errors import ContractError, OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.search.hotwords import Hotwords
 from deploy_bias.runtime.search.hypothesis import BLANK, Hypothesis, Next, Prefix, Result
 from deploy_bias.runtime.search.scorer import Query, Scorer, Steps
 
@@ -57,6 +58,7 @@ class Search:
         self._joint = joint
         self._stream = decoder.stream()
         self.scorer = Scorer(self._stream, joint)
+        self._hotwords: Hotwords | None = None
         self._recent: deque[Prefix] = deque(maxlen=RECENT)
         self.reset()
 
@@ -66,7 +68,9 @@ class Search:
         Raises:
             ContractError: the search is closed.
         """
-        self._hypotheses = [Hypothesis(Prefix((), self.first_label, self._stream.start()))]
+        boost = None if self._hotwords is None else self._hotwords.start()
+        start = Prefix((), self.first_label, self._stream.start(), boost)
+        self._hypotheses = [Hypothesis(start)]
         self._recent.clear()
         self._frames = 0
 
@@ -95,7 +99,7 @@ class Search:
             OptionError: `nbest` is no positive int.
         """
         check_whole("nbest", nbest, 1)
-        found = sorted(self._hypotheses, key=self._rank, reverse=True)
+        found = sorted(map(_settled, self._hypotheses), key=self._rank, reverse=True)
         return [Result(h.prefix.labels, h.score, h.frames, h.log_probs) for h in found[:nbest]]
 
     def close(self) -> None:
@@ -142,6 +146,14 @@ class Search:
             places = list(new.values())
             yield Query(list(new), places, self._encoder_out, self._frames, self.width)
         return [prefix.ahead[frame] for prefix, frame in pairs]
+
+
+def _settled(hypothesis: Hypothesis) -> Hypothesis:
+    """Return a hypothesis that gave back what hotwords had lent it."""
+    boost = hypothesis.prefix.boost
+    if boost is None or boost.kept == boost.total:
+        return hypothesis
+    return hypothesis.scored(hypothesis.score + boost.kept - boost.total)
 
 
 def check_whole(name: str, value: object, least: int) -> None:

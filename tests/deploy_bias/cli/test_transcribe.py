@@ -58,6 +58,35 @@ def test_words_have_times_and_confidence(run, digits_bundle):
     assert -1 < found["confidence"] < 0
 
 
+class TestHotwords:
+    """prompts_1 says "three two oh three five"."""
+
+    def transcribe(self, run, bundle, tmp_path, lines, *options):
+        path = tmp_path / "hotwords.txt"
+        path.write_text(lines)
+        arguments = ["--search", "maes", "--hotwords", path, *options, "--json"]
+        return run("transcribe", bundle.folder, WAVS / "prompts_1.wav", *arguments)
+
+    def test_a_boost_changes_what_is_heard(self, run, digits_bundle, tmp_path):
+        _, out, _ = self.transcribe(run, digits_bundle, tmp_path, "nine oh :9\n\nzero\n")
+        assert "nine oh" in transcribed(out)[0]
+
+    @pytest.mark.parametrize(
+        ("lines", "options", "message"),
+        [
+            ("\n", [], "hotwords.txt: empty; expected a hotword in each line"),
+            ("ten", [], "'ten' cannot be spelt: the model has no token 'ten'"),
+            ("one :nan", [], "hotword 'one': the boost of a hotword must be a number above 0"),
+            ("one :x", [], "hotword 'one': the boost of a hotword must be a number above 0"),
+            ("one", ["--search", "greedy"], "hotwords: the greedy search has no beam"),
+        ],
+    )
+    def test_what_is_wrong_is_one_line(self, run, digits_bundle, tmp_path, lines, options, message):
+        status, _, err = self.transcribe(run, digits_bundle, tmp_path, lines, *options)
+        assert status == 2
+        assert message in " ".join(err.split())
+
+
 class TestFormats:
     def test_words(self, run, digits_bundle):
         options = ["--format", "words"]

@@ -9,7 +9,8 @@ import sentencepiece
 
 from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.manifest import File
-from deploy_bias.errors import BundleError
+from deploy_bias.errors import BundleError, OptionError
+from deploy_bias.runtime.pieces import Pieces
 from deploy_bias.runtime.tokens import Tokens
 
 
@@ -133,3 +134,51 @@ def test_a_damaged_sentencepiece_model(bpe_tokens):
 def test_a_bundle_of_biases_has_none(dynamic_bundle):
     with pytest.raises(BundleError, match="holds biases alone"):
         Tokens(dynamic_bundle)
+
+
+class TestSpelling:
+    """Text to labels, as the training data was spelt."""
+
+    @pytest.mark.parametrize(
+        ("names", "kind", "text", "labels"),
+        [
+            (("one", "two"), "word", " two  one", (1, 0)),
+            (("<space>", "a", "b"), "char", "ab  a", (1, 2, 0, 1)),
+            (("AH0", "B"), "phn", "B AH0", (1, 0)),
+        ],
+    )
+    def test_words_characters_and_phones(self, tokens, names, kind, text, labels):
+        assert tokens(*names, kind=kind).labels(text) == labels
+
+    @pytest.mark.parametrize("text", ["three", "One", "", "  "])
+    def test_what_cannot_be_spelt_is_named(self, tokens, text):
+        with pytest.raises(OptionError, match=f"'{text}' cannot be spelt"):
+            tokens("one", "two", kind="word").labels(text)
+
+    def test_pieces_need_the_model(self, tokens):
+        with pytest.raises(
+            OptionError, match=r"'he' cannot be spelt: the bundle holds no bpe\.model"
+        ):
+            tokens("▁he", kind="bpe").labels("he")
+
+    @pytest.mark.parametrize("kind", ["unigram", "bpe"])
+    def test_pieces_are_those_of_sentencepiece(self, kind):
+        words = ["hello", "world", "there", "the", "word", "help", "low", "wonder", "he", "ello"]
+        written = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter([f"{a} {b}" for a in words for b in words] * 3),
+            model_writer=written,
+            vocab_size=34,
+            model_type=kind,
+            hard_vocab_limit=False,
+        )
+        theirs = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
+        ours = Pieces(written.getvalue(), "bpe.model")
+        for text in [*words, *(f"{a} {b}  {a}{b}" for a in words for b in words), "ｈｅllo"]:
+            assert ours.spell(text) == theirs.encode(text, out_type=str)
+        assert ours.spell("héllo") is None
+
+    @pytest.mark.parametrize("data", [b"", b"no model", b"\x0a\xff", b"\x0a\x02\x0a\x05"])
+    def test_a_damaged_model_is_an_error(self, data):
+        with pytest.raises(BundleError, match=r"no (sentencepiece model|model of pieces)"):
+            Pieces(data, "bpe.model")

@@ -305,6 +305,27 @@ class TestLeadIn:
         assert text == recognizer.decode(np.concatenate([cut, silence]), RATE).text
 
 
+def test_hotwords_are_of_a_stream_or_of_all(digits_bundle):
+    """Boosted so much that anything is heard as it."""
+    samples = samples_of("digits_55")
+    recognizer = Recognizer(digits_bundle, search="maes", hotwords=["five nine :9"])
+
+    def heard(**options):
+        with recognizer.create_stream(**options) as stream:
+            stream.accept_waveform(RATE, samples)
+            stream.input_finished()
+            decode_all(recognizer, stream)
+            return recognizer.get_result(stream).text
+
+    assert "five nine" in heard()
+    assert "zero" in heard(hotwords={"zero": 25.0})
+    assert heard(hotwords=()) == "five five"
+    with pytest.raises(OptionError, match="'ten' cannot be spelt"):
+        recognizer.create_stream(hotwords=["ten"])
+    with pytest.raises(OptionError, match="hotwords must be a list of phrases"):
+        recognizer.create_stream(hotwords="five")
+
+
 class TestEndpoints:
     """sherpa-onnx's three rules; 1.2 s of silence behind a token end an utterance."""
 
