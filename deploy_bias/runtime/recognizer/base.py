@@ -190,7 +190,7 @@ class BaseRecognizer(ABC):
     def _words(self, result: Result, times: Sequence[float]) -> Iterator[Word]:
         words = self.tokens.words(result.labels)
         starts = [times[word.start] for word in words]
-        for word, start, limit in zip(words, starts, [*starts[1:], math.inf], strict=True):
+        for word, start, limit in zip(words, starts, [*starts[1:], math.inf], strict=False):
             yield Word(
                 text=self.tokens.text(result.labels[word]),
                 start=start,
