@@ -76,6 +76,10 @@ class DecoderStream(Closing):
         """
         self.check_open()
         self._check(states, labels)
+        return self.run(states, labels)
+
+    def run(self, states: Sequence[State], labels: Sequence[int]) -> tuple[np.ndarray, list[State]]:
+        """Feed labels as `step` does, to states of any streams of the decoder, unchecked."""
         size = self._decoder.batch
         outputs, after = [], []
         for first in range(0, len(states), size):

@@ -177,7 +177,8 @@ class StateSpace:
                 self._next_count(rule, valid, own)
                 for rule, valid in zip(self._counts, state.counts, strict=True)
             )
-            found.append(State(self, counts, self._lane(values, lane), windows))
+            # Of its own stream: those of several may be fed together.
+            found.append(State(state.space, counts, self._lane(values, lane), windows))
         return found
 
     def _gather(self, states: Sequence[State]) -> Arrays:

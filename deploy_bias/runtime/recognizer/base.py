@@ -6,6 +6,7 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import takewhile
 from pathlib import Path
 from threading import Lock
@@ -25,6 +26,7 @@ from deploy_bias.runtime.recognizer.recognition import Recognition, Word, mean
 from deploy_bias.runtime.recognizer.threads import ThreadedStream
 from deploy_bias.runtime.samples import SampleStream
 from deploy_bias.runtime.search import Hotwords, Result, Search, open_search
+from deploy_bias.runtime.search.scorer import Steps
 from deploy_bias.runtime.tokens import Tokens
 
 LEAD_IN = 0.3
@@ -125,11 +127,30 @@ class BaseRecognizer(ABC):
             ContractError: the stream is not ready, closed or of another recogniser, or another
                 thread decodes it.
         """
-        self._check(stream)
-        with stream.decoding():
-            if not self.is_ready(stream):
+        self.decode_streams([stream])
+
+    def decode_streams(self, streams: Sequence[BaseStream]) -> None:
+        """Decode what is ready of several streams: a decoding window of each, or an utterance.
+
+        Their searches are answered together, so that a call of the decoder or the joint network
+        has as many rows as the bundle's --batch. A stream's result is the same bits as alone.
+
+        Raises:
+            ContractError: a stream is there twice, not ready, closed or of another recogniser, or
+                another thread decodes it: then none is decoded. Or the audio of one makes NaN or
+                infinity: then the others are decoded before.
+        """
+        if len(set(streams)) < len(streams):
+            raise ContractError("a stream is there twice; decode each once.")
+        for stream in streams:
+            self._check(stream)
+        with ExitStack() as held:
+            for stream in streams:
+                held.enter_context(stream.decoding())
+            if not all(self.is_ready(stream) for stream in streams):
                 raise ContractError("the stream has nothing to decode yet; ask is_ready before.")
-            stream.decode()
+            if streams:
+                streams[0].search.scorer.run([stream.steps() for stream in streams])
 
     def get_result(self, stream: BaseStream) -> Recognition:
         """Return what was recognised so far.
@@ -262,8 +283,8 @@ class BaseStream(ThreadedStream):
         """Whether there is something to decode."""
 
     @abstractmethod
-    def decode(self) -> None:
-        """Decode what is ready; see `BaseRecognizer.decode_stream`."""
+    def steps(self) -> Steps:
+        """Decode what is ready, on the answers to what its search asks."""
 
     def _free(self) -> None:
         """Give back the memory."""
@@ -278,7 +299,7 @@ class BaseStream(ThreadedStream):
         sample = (middle + frame * encoder.stride) * frontend.hop_length
         return (sample - self.recognizer.lead_in_samples) / frontend.fs
 
-    def advance(self, encoder_out: np.ndarray, times: Sequence[float]) -> None:
+    def advance(self, encoder_out: np.ndarray, times: Sequence[float]) -> Steps:
         """Search on.
 
         Args:
@@ -289,7 +310,7 @@ class BaseStream(ThreadedStream):
         new = dict(enumerate(times, start))
         self.times |= new
         try:
-            self.search.accept(encoder_out)
+            yield from self.search.steps(encoder_out)
             self.frames += len(encoder_out)
         finally:
             labelled = {

@@ -16,6 +16,7 @@ from deploy_bias.runtime.graph import Graph
 from deploy_bias.runtime.phrases import Phrases
 from deploy_bias.runtime.recognizer.base import BaseRecognizer, BaseStream
 from deploy_bias.runtime.samples import SampleStream
+from deploy_bias.runtime.search.scorer import Steps
 
 
 class OfflineRecognizer(BaseRecognizer):
@@ -70,12 +71,13 @@ class OfflineStream(BaseStream):
         """Whether the input is finished and was not decoded."""
         return any(is_last for _, is_last in self.samples.windows)
 
-    def decode(self) -> None:
+    def steps(self) -> Steps:
         """Decode the utterance."""
         samples = np.concatenate([window for window, _ in self.samples.windows])
         self.samples.windows.clear()
         encoder_out = self._encode(samples)
-        self.advance(encoder_out, [self.time(0, frame) for frame in range(len(encoder_out))])
+        times = [self.time(0, frame) for frame in range(len(encoder_out))]
+        yield from self.advance(encoder_out, times)
         self.is_final = True
 
     def _encode(self, samples: np.ndarray) -> np.ndarray:

@@ -32,6 +32,7 @@ from deploy_bias.runtime.recognizer.base import LEAD_IN, BaseRecognizer, BaseStr
 from deploy_bias.runtime.recognizer.endpoint import EndpointRules
 from deploy_bias.runtime.samples import SampleStream
 from deploy_bias.runtime.search import SEARCHES
+from deploy_bias.runtime.search.scorer import Steps
 
 
 class Recognizer(BaseRecognizer):
@@ -174,7 +175,7 @@ class RecognizerStream(BaseStream):
             self.frames = 0
             self.times = {}
 
-    def decode(self) -> None:
+    def steps(self) -> Steps:
         """Decode a window."""
         samples, is_final = self.samples.windows.popleft()
         chunks = self._features.accept(samples)
@@ -184,7 +185,7 @@ class RecognizerStream(BaseStream):
         self._feature_frames = first + chunk.frames
         # The first embedded frame of a chunk is dropped.
         times = [self.time(first, frame) for frame in range(1, len(encoder_out) + 1)]
-        self.advance(encoder_out, times)
+        yield from self.advance(encoder_out, times)
         self._last_time = times[-1] if times else self._last_time
         self.is_final = is_final
 

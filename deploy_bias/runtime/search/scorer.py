@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,16 +56,17 @@ class Scorer:
         Raises:
             ContractError: of the first one that fails; the others are run to their end before.
         """
-        waiting = list(_resumed(searches))
-        error: ContractError | None = None
+        errors: list[ContractError] = []
+        waiting = _resumed(searches, errors)
         while waiting:
             failed = self._answer([query for _, query in waiting])
-            for number, reason in failed.items():
+            for number, error in failed.items():
                 waiting[number][0].close()
-                error = error or reason
-            waiting = list(_resumed(s for i, (s, _) in enumerate(waiting) if i not in failed))
-        if error is not None:
-            raise error
+                errors.append(error)
+            going = [search for number, (search, _) in enumerate(waiting) if number not in failed]
+            waiting = _resumed(going, errors)
+        if errors:
+            raise errors[0]
 
     def _answer(self, queries: Sequence[Query]) -> dict[int, ContractError]:
         """Return what is wrong with a query, by its place."""
@@ -105,19 +106,25 @@ class Scorer:
     def _feed(self, prefixes: Iterable[Prefix]) -> None:
         new = list(dict.fromkeys(prefix for prefix in prefixes if prefix.decoder_out is None))
         if new:
-            outs, states = self._stream.step(
+            outs, states = self._stream.run(
                 [prefix.state for prefix in new], [prefix.label for prefix in new]
             )
             for prefix, out, state in zip(new, outs, states, strict=True):
                 prefix.decoder_out, prefix.state = out, state
 
 
-def _resumed(searches: Iterable[Steps]) -> Iterator[tuple[Steps, Query]]:
-    """Resume searches; yield those that ask again, and what."""
+def _resumed(searches: Iterable[Steps], errors: list[ContractError]) -> list[tuple[Steps, Query]]:
+    """Resume searches; return those that ask again, and what. Those that fail add an error."""
+    asking = []
     for search in searches:
-        query = next(search, None)
-        if query is not None:
-            yield search, query
+        try:
+            query = next(search, None)
+        except ContractError as error:
+            errors.append(error)
+        else:
+            if query is not None:
+                asking.append((search, query))
+    return asking
 
 
 def top(values: np.ndarray, count: int) -> list[list[tuple[int, float]]]:

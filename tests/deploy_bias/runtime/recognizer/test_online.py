@@ -259,7 +259,7 @@ class TestLatency:
 def times_of(stream):
     """The time of each encoder frame that will be searched."""
     times, advance = [], stream.advance
-    stream.advance = lambda encoder_out, new: (times.extend(new), advance(encoder_out, new))
+    stream.advance = lambda encoder_out, new: (times.extend(new), advance(encoder_out, new))[1]
     return times
 
 
@@ -303,6 +303,50 @@ class TestLeadIn:
         silence = np.zeros(RATE // 2, np.float32)
         text = recognizer.decode(cut, RATE).text
         assert text == recognizer.decode(np.concatenate([cut, silence]), RATE).text
+
+
+class TestStreamsTogether:
+    """`decode_streams`: each has the bits that it has alone."""
+
+    @pytest.mark.parametrize("backend", BACKENDS)
+    @pytest.mark.parametrize("search", ["greedy", "maes", "default"])
+    def test_each_result_is_that_of_the_stream_alone(self, digits_bundle, backend, search):
+        recognizer = Recognizer(digits_bundle, backend, search)
+        streams = [recognizer.create_stream() for _ in NAMES]
+        for stream, name in zip(streams, NAMES, strict=True):
+            stream.accept_waveform(RATE, samples_of(name))
+            stream.input_finished()
+        while ready := [stream for stream in streams if recognizer.is_ready(stream)]:
+            recognizer.decode_streams(ready)
+        for stream, name in zip(streams, NAMES, strict=True):
+            assert recognizer.get_result(stream) == recognizer.decode(samples_of(name), RATE)
+
+    def test_one_that_fails_does_not_end_the_others(self, digits_bundle, monkeypatch):
+        recognizer = Recognizer(digits_bundle)
+        good, bad = (recognizer.create_stream() for _ in range(2))
+        for stream in (bad, good):
+            stream.accept_waveform(RATE, samples_of("digits_55"))
+            stream.input_finished()
+        nan = np.full((3, recognizer.joint.encoder_size), np.nan, np.float32)
+        monkeypatch.setattr(bad._encoder, "accept", lambda chunk: nan)
+        while recognizer.is_ready(good):
+            with pytest.raises(ContractError, match="encoder frame 0 of 3 holds NaN"):
+                recognizer.decode_streams([bad, good])
+        assert recognizer.get_result(good).text == "five five"
+
+    def test_what_is_refused_decodes_none(self, digits_bundle):
+        recognizer = Recognizer(digits_bundle)
+        ready, waiting = (recognizer.create_stream() for _ in range(2))
+        ready.accept_waveform(RATE, SHORT)
+        for streams, message in (
+            ([ready, ready], "a stream is there twice"),
+            ([ready, waiting], "has nothing to decode yet"),
+            ([ready, Recognizer(digits_bundle).create_stream()], "of another recognizer"),
+        ):
+            with pytest.raises(ContractError, match=message):
+                recognizer.decode_streams(streams)
+        assert recognizer.get_result(ready).text == ""
+        recognizer.decode_streams([])
 
 
 def test_hotwords_are_of_a_stream_or_of_all(digits_bundle):
