@@ -4,7 +4,7 @@ BIN := .venv/bin
 # tests, lint and types in the venv that this file makes; pip takes a CPU wheel of torch if
 # its settings (find-links, index) offer one, because 2.13.0+cpu satisfies the pin.
 
-.PHONY: setup demo test lint bench node parity-arm64 matrix zoo android clean
+.PHONY: setup demo test lint bench node parity-arm64 matrix zoo expected android web clean
 setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
@@ -25,13 +25,13 @@ lint: setup
 test: setup node
 	$(BIN)/pytest
 
-# onnxruntime-node reads our ONNX test data sets; without it those tests are skipped. No install
-# scripts: its own would download CUDA libraries.
-NODE := tests/export/node
-node: $(NODE)/node_modules/.ready
-$(NODE)/node_modules/.ready: $(NODE)/package-lock.json
-	cd $(NODE) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && \
-		touch node_modules/.ready || echo "no onnxruntime-node: its tests will be skipped"
+# onnxruntime-web reads our ONNX test data sets, and runs the page; without it those tests are
+# skipped.
+WEB := web_demo
+node: $(WEB)/node_modules/.ready
+$(WEB)/node_modules/.ready: $(WEB)/package-lock.json
+	cd $(WEB) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && \
+		touch node_modules/.ready || echo "no onnxruntime-web: its tests will be skipped"
 
 # The same on an emulated 64-bit Arm processor; a job of its own, on Debian.
 parity-arm64: setup
@@ -52,10 +52,20 @@ zoo: setup
 bench: setup
 	$(BIN)/python -m benchmarks --output benchmarks/results
 
-# The Kotlin side on a JVM: what Python makes of the demo model, and then the same there.
-android: setup
-	$(BIN)/python -W ignore android_demo/bundle/src/test/python/expect.py android_demo/target/expected
+# What Python makes of the demo model: the expectations of the two other languages.
+expected: setup
+	$(BIN)/python -W ignore -m tests.expected .expected
+
+# The Kotlin side on a JVM.
+android: expected
 	mvn --batch-mode --no-transfer-progress --file android_demo verify
 
+# The page of web_demo on what Python expects, in Debian's chromium-headless-shell or CHROMIUM.
+# SCREENSHOTS=docs writes the pictures of the documentation.
+web: expected node
+	$(BIN)/deploy-bias web .expected/bundle --output $(WEB)/dist \
+		--runtime $(WEB)/node_modules/onnxruntime-web
+	cd $(WEB) && npx tsc && node --test test/unit/ && PYTHON=$(CURDIR)/$(BIN)/python npx playwright test
+
 clean:
-	rm -rf .venv .arm64 .matrix demo $(NODE)/node_modules android_demo/target android_demo/*/target
+	rm -rf .venv .arm64 .matrix .expected demo $(WEB)/node_modules $(WEB)/dist android_demo/target android_demo/*/target

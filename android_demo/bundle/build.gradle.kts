@@ -41,5 +41,5 @@ tasks.compileTestJava {
 
 tasks.test {
     useJUnitPlatform()
-    systemProperty("deploybias.expected", rootDir.resolve("target/expected").path)
+    systemProperty("deploybias.expected", rootDir.resolve("../.expected").path)
 }

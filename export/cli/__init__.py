@@ -55,6 +55,10 @@ COMMANDS = {
         "deploy_bias.cli.android",
         "Put a bundle into the assets of the Android demo, and say what to run next.",
     ),
+    "web": (
+        "deploy_bias.cli.web",
+        "Write a page that hears by a bundle and proves it, as files for any static host.",
+    ),
     "demo": (
         "deploy_bias.export.cli.demo",
         "Export and prove the small model in the package, then hear people speak.",

@@ -24,7 +24,7 @@ from deploy_bias.export import ExportOptions, export_bundle
 from deploy_bias.export.testdata import INDEX, write_test_data
 from deploy_bias.runtime import load
 
-NODE = Path(__file__).parent / "node"
+WEB = Path(__file__).parents[2] / "web_demo"
 MODELS = ("frontend", "encoder", "bias", "decoder", "joiner")
 
 
@@ -85,11 +85,11 @@ class TestOnnx:
 
     @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
     @pytest.mark.skipif(
-        not (NODE / "node_modules" / "onnxruntime-node").is_dir(),
-        reason="onnxruntime-node is not installed; `make node` does, where npm is",
+        not (WEB / "node_modules" / "onnxruntime-web").is_dir(),
+        reason="onnxruntime-web is not installed; `make node` does, where npm is",
     )
     @pytest.mark.parametrize("model", MODELS)
-    def test_onnxruntime_node(self, folder, model):
+    def test_onnxruntime_web(self, folder, model):
         sets = list(data_sets(folder, model))
         question = {
             "model": str(folder / f"test_{model}" / "model.onnx"),
@@ -101,9 +101,8 @@ class TestOnnx:
                 for inputs, _, _ in sets
             ],
         }
-        done = subprocess.run(
-            ["node", NODE / "run.js"], input=json.dumps(question), stdout=-1, text=True, check=True
-        )
+        command = ["node", WEB / "test" / "data_sets.js"]
+        done = subprocess.run(command, input=json.dumps(question), stdout=-1, text=True, check=True)
         for answer, (_, outputs, tolerance) in zip(json.loads(done.stdout), sets, strict=True):
             got = {
                 name: np.frombuffer(base64.b64decode(data), dtype).reshape(shape)

@@ -15,7 +15,7 @@ import org.robolectric.android.controller.ActivityController
 import java.io.File
 import java.io.InputStream
 
-/** What Python wrote for the tests: see bundle/src/test/python/expect.py. */
+/** What Python wrote for the tests: see tests/expected. */
 internal val expected =
     File(System.getProperty("deploybias.expected") ?: error("-Ddeploybias.expected=FOLDER is missing"))
 

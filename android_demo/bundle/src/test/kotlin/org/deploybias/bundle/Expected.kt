@@ -5,14 +5,14 @@ import kotlinx.serialization.json.JsonElement
 import kotlinx.serialization.json.jsonPrimitive
 import java.io.File
 
-/** What Python wrote for the tests: see bundle/src/test/python/expect.py. */
+/** What Python wrote for the tests: see tests/expected. */
 object Expected {
     val folder: File by lazy {
         val said = System.getProperty("deploybias.expected") ?: error("-Ddeploybias.expected=FOLDER is missing")
         File(said).also {
             check(
                 File(it, "recordings.json").isFile,
-            ) { "$it: nothing expected there; run bundle/src/test/python/expect.py" }
+            ) { "$it: nothing expected there; run `make expected`" }
         }
     }
     val bundle: Bundle by lazy { Bundle.open(File(folder, "bundle")) }

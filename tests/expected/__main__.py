@@ -1,11 +1,14 @@
-"""Write what the Kotlin tests expect: a bundle, and what Python makes of it.
+"""Write what the tests of android_demo and web_demo expect: a bundle, and what Python makes of it.
 
-bundle/           the demo model, for ONNX Runtime and ExecuTorch
+python -m tests.expected FOLDER
+
+bundle/           the demo model, for ONNX Runtime and ExecuTorch, in fp32 and int8
 recordings/*.wav  the shipped recordings
 recordings.json   what Python's Recognizer hears in each, on ONNX Runtime
 rollout.safetensors  labels, outputs and states (of a window its newest row) of a decoder on ONNX
                      Runtime, past three windows
 errors.json       Python's message for each bundle that is broken in some way
+schema.json       Python's message for each manifest that is against the schema
 assets/           what `deploy-bias android` puts into the app
 """
 
@@ -20,26 +23,44 @@ import onnxruntime
 import soundfile
 from safetensors.numpy import save_file
 
-from deploy_bias.bundle import Bundle
+from deploy_bias.bundle import MANIFEST, Bundle
+from deploy_bias.bundle.bundle import parse
 from deploy_bias.bundle.contract import Append
+from deploy_bias.bundle.manifest import Manifest
 from deploy_bias.cli.android import write_assets
-from deploy_bias.errors import DeployBiasError
+from deploy_bias.errors import BundleError, DeployBiasError
 from deploy_bias.export import ExportOptions, export_bundle
 from deploy_bias.runtime import Decoder, Recognizer, load
+from tests.expected.hear import utterances
 
+Keys = tuple[str | int, ...]
 DIGITS = Path(str(files("deploy_bias"))) / "data/digits"
+OPTIONS = ExportOptions(backends=["onnx", "executorch"], precisions=["fp32", "int8"])
 STEPS = 400
 
 
 def main(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    export_bundle(DIGITS, folder / "bundle", ExportOptions(backends=["onnx", "executorch"]))
+    export_bundle(DIGITS, folder / "bundle", OPTIONS)
     shutil.copytree(DIGITS / "wavs", folder / "recordings")
-    recognizer = Recognizer(folder / "bundle", "onnx")
-    heard = {}
-    for path in sorted((folder / "recordings").glob("*.wav")):
-        found = recognizer.decode(*soundfile.read(path, dtype="float32"))
+    recordings = {
+        "onnxruntime": onnxruntime.__version__,
+        "heard": hear(Recognizer(folder / "bundle")),
+        "heard_int8": hear(Recognizer(folder / "bundle", precision="int8")),
+        "page": page(Recognizer(folder / "bundle", precision="int8")),
+    }
+    write(folder / "recordings.json", recordings)
+    save_file(rollout(folder / "bundle"), folder / "rollout.safetensors")
+    write(folder / "errors.json", errors(folder))
+    write(folder / "schema.json", against_schema(folder))
+    write_assets(Bundle(folder / "bundle"), folder / "assets")
+
+
+def hear(recognizer: Recognizer) -> dict[str, object]:
+    heard: dict[str, object] = {}
+    for path in sorted((DIGITS / "wavs").glob("*.wav")):
+        found = recognizer.decode(read(path), recognizer.sample_rate)
         heard[path.name] = {
             "text": found.text,
             "tokens": found.tokens,
@@ -50,10 +71,20 @@ def main(folder: Path) -> None:
             "words": [[word.text, word.start, word.end, word.confidence] for word in found.words],
             "confidence": found.confidence,
         }
-    write(folder / "recordings.json", {"onnxruntime": onnxruntime.__version__, "heard": heard})
-    save_file(rollout(folder / "bundle"), folder / "rollout.safetensors")
-    write(folder / "errors.json", errors(folder))
-    write_assets(Bundle(folder / "bundle"), folder / "assets")
+    return heard
+
+
+def page(recognizer: Recognizer) -> dict[str, list[str]]:
+    """Return the texts of each recording as the page shows them, utterance by utterance."""
+    return {
+        path.name: [found.text for found in utterances(recognizer, read(path))]
+        for path in sorted((DIGITS / "wavs").glob("*.wav"))
+    }
+
+
+def read(path: Path) -> np.ndarray:
+    samples: np.ndarray = soundfile.read(path, dtype="float32")[0]
+    return samples
 
 
 def rollout(bundle: Path) -> dict[str, np.ndarray]:
@@ -74,7 +105,7 @@ def rollout(bundle: Path) -> dict[str, np.ndarray]:
 
 
 def errors(folder: Path) -> list[dict[str, str]]:
-    """Break copies of the bundle and note what Python says; `Faults` in Kotlin reads them."""
+    """Break copies of the bundle and note what Python says."""
     found = []
     for name, change in FAULTS.items():
         broken = folder / "faults" / name
@@ -87,6 +118,29 @@ def errors(folder: Path) -> list[dict[str, str]]:
             found.append({"fault": name, "kind": type(error).__name__, "message": message})
         else:
             raise SystemExit(f"{name}: no error")
+    return found
+
+
+def against_schema(folder: Path) -> list[dict[str, str]]:
+    """Break manifests and note what Python says."""
+    found = []
+    for keys, value in CHANGES:
+        manifest = json.loads((folder / "bundle" / MANIFEST).read_text())
+        *path, last = keys
+        target = manifest
+        for key in path:
+            target = target[key]
+        if value is None:
+            del target[last]
+        else:
+            target[last] = value
+        text = json.dumps(manifest)
+        try:
+            parse(Manifest, text.encode(), "manifest.json")
+        except BundleError as error:
+            found.append({"manifest": text, "message": str(error)})
+        else:
+            raise SystemExit(f"{keys}: no error")
     return found
 
 
@@ -109,6 +163,28 @@ def of_another_model(folder: Path) -> None:
     weights = json.loads((folder / "manifest.json").read_text())["weights"]
     edit(folder, weights={**weights, "sha256": "0" * 64})
 
+
+ARTIFACT: Keys = ("artifacts", 0)
+GRAPH: Keys = (*ARTIFACT, "graphs", 0)
+CHANGES: list[tuple[Keys, object]] = [
+    (("weights",), None),
+    (("more",), 1),
+    (("artifacts",), []),
+    (("vectors", "bytes"), -1),
+    (("vectors", "bytes"), 1.5),
+    (("tokens", "path"), "../tokens.txt"),
+    (("token_type",), "letters"),
+    (("exporter", "torch"), 2),
+    ((*ARTIFACT, "sha256"), "0"),
+    ((*ARTIFACT, "precision"), "fp16"),
+    ((*GRAPH, "module"), None),
+    ((*GRAPH, "settings"), []),
+    ((*GRAPH, "inputs", 0, "shape"), "1"),
+    ((*GRAPH, "state"), [{"update": "shift"}]),
+    ((*GRAPH, "state"), [{"input": "x"}]),
+    ((*GRAPH, "state"), [{"update": "count", "input": "x", "limit": 0}]),
+]
+"""Where a manifest is changed, and to what; None takes it away."""
 
 FAULTS = {
     "empty": lambda folder: (folder / "manifest.json").unlink(),
