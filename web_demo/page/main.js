@@ -24,7 +24,7 @@ const transcript = new Transcript();
 
 const client = new Client((event) => {
   if (event.kind === "level") level.value = Math.min(1, 4 * event.level);
-  else if (event.kind === "proving") say(verdict, `Proving ${event.graph} …`);
+  else if (event.kind === "proving") say(verdict, `Proving ${event.stage} …`);
   else {
     transcript.show(event);
     const behind = event.waiting > BEHIND ? `; ${event.waiting.toFixed(0)} s behind` : "";
@@ -205,8 +205,7 @@ async function prove() {
   saveButton.hidden = true;
   say(verdict, "Loading the graphs …");
   await opened();
-  const { browser: device } = environment();
-  const report = await client.call("prove", { device, precision: precision.value });
+  const report = await client.call("prove", { machine: environment().browser });
   showReport(report, await client.call("biases"));
   saveButton.hidden = false;
   saveButton.onclick = () => saveReport(report);

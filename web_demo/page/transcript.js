@@ -35,8 +35,8 @@ export class Transcript {
     this.log.append(make("p", {}, ...recognition.words.flatMap(marked)));
     this.log.scrollTop = this.log.scrollHeight;
     this.words.hidden = false;
-    for (const { text, startTime, confidence } of recognition.words) {
-      const at = (recognition.startTime + startTime).toFixed(2);
+    for (const { text, start, confidence } of recognition.words) {
+      const at = (recognition.startTime + start).toFixed(2);
       this.table.append(
         row([
           [text, ""],
@@ -57,9 +57,11 @@ export class Transcript {
  * @param {Word} word
  */
 function marked({ text, confidence }) {
-  const kind = confidence < SURE ? "unsure" : "";
+  const kind = Math.exp(confidence) < SURE ? "unsure" : "";
   return [make("span", { class: kind, title: `confidence ${percent(confidence)}` }, text), " "];
 }
 
-/** @param {number} part */
-const percent = (part) => `${(100 * part).toFixed(0)} %`;
+/**
+ * @param {number} confidence a log-probability.
+ */
+const percent = (confidence) => `${(100 * Math.exp(confidence)).toFixed(0)} %`;

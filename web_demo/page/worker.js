@@ -11,14 +11,12 @@ import { zerosOf } from "../src/contract.js";
 import { BundleError } from "../src/errors.js";
 import { close, load } from "../src/graph.js";
 import { OnnxBackend } from "../src/onnx.js";
-import { Proof } from "../src/proof.js";
+import { check } from "../src/proof.js";
 import { Recognizer } from "../src/recognizer.js";
 import { floatsOf } from "../src/tensor.js";
 import { listen } from "./listening.js";
 
 const WASM = "ort/ort-wasm-simd-threaded.wasm";
-/** Seconds of silence before the first sample: ESPnet's streaming never decodes the first frame. */
-const LEAD_IN = 0.3;
 
 ort.env.wasm.numThreads = 1; // more need headers of the host, and are slower
 ort.env.wasm.proxy = false;
@@ -49,7 +47,7 @@ const calls = {
       const last = loaded;
       loaded = undefined;
       await last?.recognizer.close();
-      const recognizer = await Recognizer.open(opened(), backend, { precision, leadIn: LEAD_IN });
+      const recognizer = await Recognizer.open(opened(), backend, { precision });
       await recognizer.decode(new Float32Array(recognizer.sampleRate), recognizer.sampleRate); // warm
       loaded = { precision, recognizer };
     }
@@ -66,14 +64,13 @@ const calls = {
   },
 
   /**
-   * @param {{device: string, precision: string}} request
+   * @param {{machine: string}} request
    */
-  async prove({ device, precision }) {
+  async prove({ machine }) {
     await runtime();
-    const proof = await Proof.open(opened(), backend);
-    return proof.run(device, {
-      precision,
-      progress: (graph) => postMessage({ event: { kind: "proving", graph } }),
+    return check(opened(), backend, {
+      machine,
+      progress: (stage) => postMessage({ event: { kind: "proving", stage } }),
     });
   },
 

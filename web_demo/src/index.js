@@ -14,7 +14,7 @@ export { FeatureStream } from "./features.js";
 export { close, Graph, load } from "./graph.js";
 export { Joint } from "./joint.js";
 export { OnnxBackend } from "./onnx.js";
-export { Proof } from "./proof.js";
+export { check } from "./proof.js";
 export { Recognizer } from "./recognizer.js";
 export { GreedySearch } from "./search.js";
 export { StateSpace } from "./state.js";

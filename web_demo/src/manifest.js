@@ -8,7 +8,7 @@
  *   operators: Record<string, Operators>}} Artifact
  * @typedef {{format: string, format_version: number, exporter: Record<string, string>,
  *   source: Record<string, string>, options: Record<string, unknown>, weights: BundleFile,
- *   vectors: BundleFile, tokens?: BundleFile | null, token_type?: string | null,
+ *   vectors: BundleFile, limits?: BundleFile | null, tokens?: BundleFile | null, token_type?: string | null,
  *   bpe_model?: BundleFile | null, artifacts: Artifact[]}} Manifest
  * @typedef {{format: string, format_version: number, exporter: Record<string, string>,
  *   weights_sha256: string, precision: string, graphs: GraphContract[]}} Label
@@ -60,6 +60,7 @@ export const manifestSchema = schema.object(
   {
     format: schema.string,
     format_version: schema.positive,
+    limits: schema.nullable(file),
     tokens: schema.nullable(file),
     token_type: schema.nullable(schema.literal("bpe", "char", "word", "phn")),
     bpe_model: schema.nullable(file),

@@ -13,8 +13,9 @@
  *
  * @typedef {object} Word
  * @property {string} text
- * @property {number} startTime of its first token, seconds from the utterance's start.
- * @property {number} confidence the geometric mean of its tokens' probabilities.
+ * @property {number} start seconds from the `startTime` of its recognition: its first token.
+ * @property {number} end a frame behind its last token, or the next word.
+ * @property {number} confidence mean natural log-probability of its tokens; 0 is sure.
  *
  * @typedef {object} Recognition what was recognised of an utterance so far.
  * @property {string} text
@@ -23,6 +24,7 @@
  * @property {number[]} logProbs of each token, among all labels and blank.
  * @property {readonly number[]} labels without blanks.
  * @property {Word[]} words
+ * @property {number} confidence mean of logProbs; 0 if there is no token.
  * @property {number} startTime where the utterance begins, seconds from the first sample.
  * @property {number} score natural log-probability of the path.
  * @property {boolean} isFinal the input is over and nothing is left to decode.
@@ -45,6 +47,11 @@ import { SampleStream } from "./samples.js";
 import { GreedySearch } from "./search.js";
 import { Tokens } from "./tokens.js";
 
+/**
+ * Seconds of silence before the first sample: ESPnet's streaming never decodes the first encoder
+ * frame, so a word that begins at once can be lost.
+ */
+const LEAD_IN = 0.3;
 const GRAPHS = ["frontend", "encoder", "decoder", "joint"];
 
 /** @type {EndpointRules} */
@@ -80,12 +87,12 @@ export class Recognizer {
    * @param {Bundle} bundle
    * @param {OnnxBackend} backend
    * @param {{precision?: string, endpointRules?: Partial<EndpointRules>, leadIn?: number}} [options]
-   *   leadIn: seconds of silence before the first sample. ESPnet's streaming never decodes the first
-   *   encoder frame, so a word that starts in the first 0.2 s can be lost without it.
+   *   leadIn: seconds of silence before the first sample; see LEAD_IN. With 0 the result is ESPnet's
+   *   to the letter.
    * @throws {BundleError | BackendError} the bundle is damaged, or has no graphs that stream.
    * @throws {OptionError} an option is out of its range.
    */
-  static async open(bundle, backend, { precision = "fp32", endpointRules = {}, leadIn = 0 } = {}) {
+  static async open(bundle, backend, { precision = "fp32", endpointRules = {}, leadIn = LEAD_IN } = {}) {
     if (!(leadIn >= 0 && leadIn < 60)) {
       throw new OptionError(`lead_in must be 0 to 60 seconds, got ${leadIn}.`);
     }
@@ -152,18 +159,32 @@ export class Recognizer {
       timestamps,
       logProbs: [...logProbs],
       labels,
-      words: this.tokens.words(labels).map(({ first, last }) => {
-        const total = logProbs.slice(first, last + 1).reduce((sum, value) => sum + value, 0);
-        return {
-          text: this.tokens.text(labels.slice(first, last + 1)),
-          startTime: timestamps[first],
-          confidence: Math.exp(total / (last + 1 - first)),
-        };
-      }),
+      words: this.words(labels, logProbs, timestamps),
+      confidence: mean(logProbs),
       startTime: start,
       score,
       isFinal: stream.isFinal,
     };
+  }
+
+  /**
+   * @private
+   * @param {readonly number[]} labels
+   * @param {readonly number[]} logProbs
+   * @param {readonly number[]} times
+   * @returns {Word[]}
+   */
+  words(labels, logProbs, times) {
+    const places = this.tokens.words(labels);
+    return places.map(([start, stop], at) => ({
+      text: this.tokens.text(labels.slice(start, stop)),
+      start: times[start],
+      end: Math.min(
+        times[stop - 1] + this.frameSeconds,
+        at + 1 < places.length ? times[places[at + 1][0]] : Infinity,
+      ),
+      confidence: mean(logProbs.slice(start, stop)),
+    }));
   }
 
   /**
@@ -210,6 +231,10 @@ export class Recognizer {
     return close(this.graphs);
   }
 }
+
+/** @param {readonly number[]} values */
+const mean = (values) =>
+  values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : 0;
 
 /** Audio on its way to text. */
 export class RecognizerStream {

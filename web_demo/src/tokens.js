@@ -57,28 +57,25 @@ export class Tokens {
   }
 
   /**
-   * The words of labels: how many labels each is made of, spaces between characters left out.
+   * Where each word of the text of labels is among them: its first label, and the one behind it.
+   * Words are what spaces part; the text of phones has none.
    * @param {readonly number[]} labels
-   * @returns {{first: number, last: number}[]} the places of its first and last label.
    */
   words(labels) {
-    /** @type {{first: number, last: number}[]} */
+    /** @type {[number, number][]} */
     const words = [];
-    let open = false;
-    labels.forEach((label, at) => {
+    let begun = -1;
+    labels.forEach((label, place) => {
       const token = this.tokens[label];
       const space = this.kind === "char" && token === SPACE;
-      const starts =
-        this.kind === "bpe"
-          ? token.startsWith(WORD_START)
-          : this.kind === "word" || this.kind === "phn";
-      if (space) open = false;
-      else if (open && !starts) words[words.length - 1].last = at;
-      else {
-        words.push({ first: at, last: at });
-        open = true;
+      const starts = this.kind === "word" || (this.kind === "bpe" && token.startsWith(WORD_START));
+      if (begun >= 0 && (space || starts)) {
+        words.push([begun, place]);
+        begun = -1;
       }
+      if (begun < 0 && !space) begun = place;
     });
-    return words;
+    if (begun >= 0) words.push([begun, labels.length]);
+    return words.filter(([start, stop]) => this.text(labels.slice(start, stop)).trim());
   }
 }

@@ -17,7 +17,6 @@ for (const [scheme, width] of /** @type {const} */ ([
     await page.goto("/");
     await hear(page, "digits_2934z");
     await page.getByText("Words and confidence").click();
-    await page.locator("#precision").selectOption("fp32");
     await page.getByRole("button", { name: "Prove" }).click();
     await expect(page.locator("#report")).toBeVisible();
     await page.getByText("Browser and processor").click();

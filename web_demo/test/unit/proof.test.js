@@ -1,26 +1,37 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { OnnxBackend, Proof } from "../../src/index.js";
+import { Bundle, check, OnnxBackend } from "../../src/index.js";
 import { backend, open } from "./expected.js";
 
 const bundle = await open();
 
 test("every graph computes what eager computed", async () => {
-  const report = await (await Proof.open(bundle, backend)).run("Node");
+  const report = await check(bundle, backend, { machine: "Node" });
   assert.deepEqual(
     report.rows.filter((row) => !row.passed).map((row) => row.problem),
     [],
   );
   assert.ok(report.passed);
+  const graphs = ["frontend", "encoder", "bias", "decoder", "joint"];
   assert.deepEqual(
-    report.rows.map((row) => row.graph),
-    ["frontend", "encoder", "bias", "decoder", "joint"],
+    report.rows.map((row) => [row.graph, row.precision]),
+    ["fp32", "int8"].flatMap((precision) => graphs.map((graph) => [graph, precision])),
   );
   for (const row of report.rows) {
-    assert.ok(row.steps > 0 && row.series.length === row.steps, row.graph);
+    assert.ok(row.steps > 0, row.graph);
+    assert.equal(row.series.length, row.measure === "elements" ? row.steps : 0);
+    assert.equal(row.compared > 0, row.graph === "joint");
     assert.ok(row.medianMs <= row.percentile95Ms);
   }
+});
+
+test("a bundle without limits is named", async () => {
+  const { limits, ...manifest } = bundle.manifest;
+  await assert.rejects(check(new Bundle(bundle.folder, manifest), backend), {
+    name: "BundleError",
+    message: `${bundle.folder.name}: holds no limits to check against; export again.`,
+  });
 });
 
 /** What a faulty graph looks like: one number of what it gives is off by one in a thousand. */
@@ -42,7 +53,7 @@ class Faulty extends OnnxBackend {
 }
 
 test("an output that is off is shown", async () => {
-  const report = await (await Proof.open(bundle, new Faulty(backend.ort))).run("Node");
+  const report = await check(bundle, new Faulty(backend.ort), { precisions: ["fp32"] });
   assert.ok(!report.passed);
   const [row, ...others] = report.rows.filter((row) => !row.passed);
   assert.equal(row.graph, "decoder");

@@ -7,14 +7,14 @@ test("tokens are joined as ESPnet joins them", () => {
   const pieces = new Tokens(["<blank>", "▁he", "llo", "▁you"]);
   assert.equal(pieces.text([1, 2, 3]), "hello you");
   assert.deepEqual(pieces.words([1, 2, 3]), [
-    { first: 0, last: 1 },
-    { first: 2, last: 2 },
+    [0, 2],
+    [2, 3],
   ]);
   const characters = new Tokens(["<blank>", "h", "i", "<space>"]);
   assert.equal(characters.text([1, 2, 3, 2]), "hi i");
   assert.deepEqual(characters.words([1, 2, 3, 2]), [
-    { first: 0, last: 1 },
-    { first: 3, last: 3 },
+    [0, 2],
+    [3, 4],
   ]);
   assert.equal(new Tokens(["<blank>", "HH", "AY"], "phn").text([1, 2]), "HHAY");
   assert.equal(new Tokens(["<blank>", "oh", "one"]).text([2, 1]), "one oh");
