@@ -56,7 +56,7 @@ def test_a_runtime_in_node_modules_is_found(run, digits_bundle, runtime, tmp_pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda folder: shutil.rmtree(folder), f"onnxruntime-web {VERSION}, which the page runs"),
+        (shutil.rmtree, f"onnxruntime-web {VERSION}, which the page runs"),
         (
             lambda folder: (folder / "package.json").write_text('{"version": "1.0.0"}'),
             f"is version 1.0.0, and the page runs {VERSION}",
