@@ -8,6 +8,7 @@ from typing import Any
 from deploy_bias.errors import BackendError
 
 EXTRAS = {
+    "av": "audio",
     "executorch": "executorch",
     "jinja2": "report",
     "jiwer": "evaluate",
@@ -17,7 +18,6 @@ EXTRAS = {
     "onnxscript": "onnx",
     "sentencepiece": "audio",
     "sounddevice": "microphone",
-    "soundfile": "audio",
     "soxr": "audio",
     "torch": "export",
     "torchao": "executorch",

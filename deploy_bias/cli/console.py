@@ -4,18 +4,37 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-out = Console()
-errors = Console(stderr=True)
+from deploy_bias.cli.terminal import abandon, one_line, shown, write
+
+
+class Screen(Console):
+    """Shows every character, and goes on when its reader leaves."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render, and write out what a terminal would obey."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=shown(segment.text))
+
+    def on_broken_pipe(self) -> None:
+        """Go on: the exit status tells of the work and not of its reader."""
+        abandon(self.file)
+
+
+out = Screen()
+errors = Screen(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and native logs.")]
@@ -45,7 +64,13 @@ def stages(debug: bool, transient: bool = False) -> Iterator[Callable[[str], Non
 
 def print_json(content: object) -> None:
     """Print for a program: no colour, no wrapping."""
-    sys.stdout.write(json.dumps(content, indent=1) + "\n")
+    write(json.dumps(content, indent=1) + "\n")
+
+
+def report(kind: str, text: str) -> None:
+    """Print an "error" or a "warning" to the standard error, as one line."""
+    line = f"{kind}: {one_line(text)}"
+    errors.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def names(texts: list[str] | None) -> list[str]:
@@ -89,7 +114,7 @@ def _progress(screen: Console, transient: bool) -> Progress:
 
 
 @contextmanager
-def quiet(debug: bool) -> Iterator[Console]:
+def quiet(debug: bool) -> Iterator[Screen]:
     """Catch file descriptor 2: ExecuTorch and torch write there past Python."""
     if debug:
         yield errors
@@ -97,10 +122,19 @@ def quiet(debug: bool) -> Iterator[Console]:
     sys.stderr.flush()
     screen = os.dup(2)
     try:
-        with tempfile.TemporaryFile() as caught, os.fdopen(screen, "w", closefd=False) as stream:
+        with (
+            tempfile.TemporaryFile() as caught,
+            open(
+                screen,
+                "w",
+                encoding=sys.stderr.encoding,
+                errors="backslashreplace",
+                closefd=False,
+            ) as stream,
+        ):
             os.dup2(caught.fileno(), 2)
             try:
-                yield Console(file=stream)
+                yield Screen(file=stream)
             finally:
                 sys.stderr.flush()
                 os.dup2(screen, 2)

@@ -125,11 +125,12 @@ def read_frames(path: Path) -> np.ndarray:
     Raises:
         SourceError: the file is missing or no .npy, or holds no floating-point matrix.
     """
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file; expected a .npy of encoder frames.")
     try:
         frames = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except OSError as error:
+        what = (error.strerror or "unreadable").lower()
+        raise SourceError(f"{path}: {what}; expected a .npy of encoder frames.") from error
+    except (ValueError, EOFError, MemoryError, OverflowError) as error:
         raise SourceError(
             f"{path}: not a .npy file of numbers; write one with numpy.save."
         ) from error

@@ -1,5 +1,6 @@
 """deploy-bias evaluate."""
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,14 @@ from rich.table import Table
 from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import Precision
 from deploy_bias.bundle.manifest import Manifest
-from deploy_bias.cli.audio import read_blocks
-from deploy_bias.cli.console import Debug, Json, errors, names, print_json, print_table, stages
+from deploy_bias.cli.console import Debug, Json, names, print_json, print_table, report, stages
+from deploy_bias.cli.recordings import Recording, read_manifest, readable
 from deploy_bias.cli.transcribe import transcribe
-from deploy_bias.errors import BackendError, ContractError, OptionError, SourceError
+from deploy_bias.errors import BackendError, OptionError, SourceError
+from deploy_bias.files import check_writable
 from deploy_bias.packages import needed
 from deploy_bias.runtime import open_recognizer
 from deploy_bias.runtime.recognizer.base import LEAD_IN
-from deploy_bias.runtime.samples import check_samples
 
 PERCENTILES = (50, 90, 99)
 
@@ -40,6 +41,14 @@ def run(
     lead_in: Annotated[
         int, typer.Option(help="Milliseconds of silence before each recording; ESPnet's 0.", min=0)
     ] = round(1000 * LEAD_IN),
+    normalize: Annotated[
+        bool,
+        typer.Option(
+            "--normalize",
+            help="Compare in lower case and without punctuation, by jiwer's ToLowerCase and "
+            "RemovePunctuation.",
+        ),
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw the figures to this .png.")] = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -48,30 +57,37 @@ def run(
     given = read_manifest(manifest)
     opened = Bundle(bundle)
     chosen = _choose(opened.manifest, names(backend), names(precision))
-    recordings = _readable(given)
+    if plot is not None:
+        _check_plot(plot)
+    measured: list[Measured] = []
+    interrupted = False
     with stages(debug) as progress:
-        measured = []
-        for name, kind in chosen:
-            progress(f"recognise {len(recordings)} recordings on {name}, {kind}")
-            measured.append(_measure(opened, recordings, name, kind, lead_in / 1000))
-        if plot is not None:
+        progress(f"read {len(given)} recordings")
+        recordings, reports = readable(given)
+        try:
+            for name, kind in chosen if recordings else ():
+                progress(f"recognise {len(recordings)} recordings on {name}, {kind}")
+                measured.append(_measure(opened, recordings, name, kind, lead_in / 1000, normalize))
+        except KeyboardInterrupt:
+            interrupted = True
+        if plot is not None and measured:
             progress(f"draw {plot}")
             _plot(measured, plot)
+    for line in reports:
+        report(*line)
+    if not recordings:
+        raise SourceError("no recording of the manifest can be read.")
     if as_json:
         print_json({"bundle": str(bundle), "results": [result.content() for result in measured]})
-    else:
+    elif measured:
         print_table(_table(measured))
+    if interrupted:
+        report("error", f"interrupted after {len(measured)} of {len(chosen)} measurements.")
+        raise typer.Exit(128 + signal.SIGINT)
     if len(recordings) < len(given):
-        errors.print(f"error: {len(given) - len(recordings)} of {len(given)} recordings left out")
+        left = len(given) - len(recordings)
+        report("error", f"{left} of {len(given)} recordings left out")
         raise typer.Exit(2)
-
-
-@dataclass(frozen=True)
-class Recording:
-    """An audio file, and the words that it says."""
-
-    file: Path
-    words: str
 
 
 @dataclass(frozen=True)
@@ -94,9 +110,10 @@ class Measured:
     texts: tuple[str, ...]
 
     @property
-    def word_error_rate(self) -> float:
-        """Errors for each word that there is."""
-        return (self.substitutions + self.deletions + self.insertions) / self.words
+    def word_error_rate(self) -> float | None:
+        """Errors for each word that there is; None if there is none."""
+        errors = self.substitutions + self.deletions + self.insertions
+        return errors / self.words if self.words else None
 
     @property
     def real_time_factor(self) -> float:
@@ -114,54 +131,6 @@ class Measured:
         fields = ("backend", "precision", "word_error_rate", "words", "substitutions", "deletions")
         more = ("insertions", "seconds", "real_time_factor", "latency_ms", "texts")
         return {name: getattr(self, name) for name in (*fields, *more)}
-
-
-def read_manifest(path: Path) -> list[Recording]:
-    """Read lines of a file, relative to the manifest's folder, a tab, and its words.
-
-    Further columns are not looked at.
-
-    Raises:
-        SourceError: the manifest is missing, no text or empty, or a line lacks a file or words.
-    """
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file; expected lines of a file, a tab and its words.")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path}: not UTF-8 text ({error}).") from error
-    found = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        file, words = (*(column.strip() for column in line.split("\t")), "")[:2]
-        if not file or not words:
-            raise SourceError(f"{path}: line {number}: expected a file, a tab and its words.")
-        found.append(Recording(path.parent / file, words))
-    if not found:
-        raise SourceError(f"{path}: empty; expected lines of a file, a tab and its words.")
-    return found
-
-
-def _readable(recordings: Sequence[Recording]) -> list[Recording]:
-    """Return the recordings whose audio can be heard, and name the others.
-
-    Raises:
-        SourceError: there is none.
-    """
-    found = []
-    for recording in recordings:
-        try:
-            for block in read_blocks(recording.file):
-                check_samples(block.samples)
-        except (SourceError, ContractError) as error:
-            text = str(error) if isinstance(error, SourceError) else f"{recording.file}: {error}"
-            errors.print(f"error: {text}", markup=False, highlight=False, soft_wrap=True)
-        else:
-            found.append(recording)
-    if not found:
-        raise SourceError("no recording of the manifest can be read.")
-    return found
 
 
 def _choose(
@@ -203,6 +172,7 @@ def _measure(
     backend: str,
     precision: Precision,
     lead_in: float,
+    normalize: bool,
 ) -> Measured:
     with needed("jiwer", "evaluate"):
         import jiwer
@@ -216,7 +186,16 @@ def _measure(
     if not sum(transcript.seconds for transcript in found):
         raise SourceError("the recordings of the manifest hold no audio at all.")
     texts = [transcript.recognition.text for transcript in found]
-    counted = jiwer.process_words([recording.words for recording in recordings], texts)
+    words = [recording.words for recording in recordings]
+    rule = jiwer.Compose(
+        [
+            *([jiwer.ToLowerCase(), jiwer.RemovePunctuation()] if normalize else []),
+            jiwer.RemoveMultipleSpaces(),
+            jiwer.Strip(),
+            jiwer.ReduceToListOfListOfWords(),
+        ]
+    )
+    counted = jiwer.process_words(words, texts, rule, rule)
     return Measured(
         backend,
         precision,
@@ -246,7 +225,7 @@ def _table(measured: Sequence[Measured]) -> Table:
         table.add_row(
             result.backend,
             result.precision,
-            f"{100 * result.word_error_rate:.1f}%",
+            "-" if result.word_error_rate is None else f"{result.word_error_rate:.1%}",
             *(str(n) for n in (result.substitutions, result.deletions, result.insertions)),
             f"{result.real_time_factor:.3f}",
             *(f"{ms:.1f}" for ms in result.latency_ms.values()),
@@ -254,21 +233,31 @@ def _table(measured: Sequence[Measured]) -> Table:
     return table
 
 
+def _check_plot(path: Path) -> None:
+    """See that --plot can be drawn and written, before the work."""
+    with needed("matplotlib", "--plot"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    if path.suffix[1:] not in FigureCanvasAgg.get_supported_filetypes():
+        raise OptionError(f"--plot: {path}: cannot draw to {path.suffix!r}; end it in .png.")
+    check_writable(path, "--plot")
+
+
 def _plot(measured: Sequence[Measured], path: Path) -> None:
     """Draw word errors, real-time factor and latencies side by side."""
-    with needed("matplotlib", "--plot"):
-        import matplotlib
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, (words, speed, wait) = pyplot.subplots(1, 3, figsize=(12, 4), layout="constrained")
-    if path.suffix[1:] not in figure.canvas.get_supported_filetypes():
-        raise OptionError(f"--plot: {path}: cannot draw to {path.suffix!r}; end it in .png.")
     labels = [f"{result.backend}\n{result.precision}" for result in measured]
     places = np.arange(len(measured))
     below = np.zeros(len(measured))
     for kind in ("substitutions", "deletions", "insertions"):
-        share = np.array([100 * getattr(result, kind) / result.words for result in measured])
+        share = np.array(
+            [100 * getattr(result, kind) / max(1, result.words) for result in measured]
+        )
         words.bar(places, share, 0.6, below, label=kind)
         below += share
     words.set(title="word errors", ylabel="% of the words")
@@ -282,6 +271,5 @@ def _plot(measured: Sequence[Measured], path: Path) -> None:
     wait.legend()
     for axes in (words, speed, wait):
         axes.set_xticks(places, labels)
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)

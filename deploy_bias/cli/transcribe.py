@@ -1,23 +1,27 @@
 """deploy-bias transcribe."""
 
-import sys
+import signal
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from deploy_bias.bundle.contract import Precision
-from deploy_bias.cli.audio import Block, microphone_blocks, read_blocks
-from deploy_bias.cli.console import Debug, Json, errors, out, print_json, print_table, quiet, stages
+from deploy_bias.cli.audio import AudioFile, Block
+from deploy_bias.cli.console import Debug, Json, out, print_json, print_table, quiet, report, stages
 from deploy_bias.cli.decode import SEARCH_HELP, SearchName, search_options
+from deploy_bias.cli.microphone import microphone_blocks
 from deploy_bias.cli.subtitles import FORMATS
+from deploy_bias.cli.terminal import write
 from deploy_bias.errors import ContractError, DeployBiasError, OptionError, SourceError
 from deploy_bias.runtime import OfflineRecognizer, Recognition, Recognizer, open_recognizer
 from deploy_bias.runtime.phrases import read_phrases
@@ -40,7 +44,10 @@ def run(
     bundle: Annotated[Path, typer.Argument(help="A folder that `deploy-bias export` wrote.")],
     audio: Annotated[
         list[Path] | None,
-        typer.Argument(help="Audio files: wav, flac, mp3, ...; any rate, any channels."),
+        typer.Argument(
+            help="Audio files: wav, flac, ogg, mp3, m4a, ...; any rate; or /dev/stdin.",
+            readable=False,  # one that is not readable does not end the others
+        ),
     ] = None,
     backend: Annotated[str, typer.Option(help="onnx, executorch or torchscript.")] = "onnx",
     precision: Annotated[Precision, typer.Option(help="Of the linear layers' weights.")] = "fp32",
@@ -101,35 +108,41 @@ def run(
                 "without it."
             )
         if not stream:
-            for path in files:
-                progress(f"transcribe {path}")
-                found.append(_attempt(recognizer, path))
+            found = _attempt(recognizer, files, transcribe, progress)
     if microphone and isinstance(recognizer, Recognizer):
         with quiet(debug):
             _listen(recognizer, microphone_blocks())
     elif stream:
         with quiet(debug):
-            found = [_play(recognizer, path) for path in files]
+            found = _attempt(recognizer, files, _play)
     elif as_json:
         about = {"bundle": str(bundle), "backend": backend, "precision": precision}
         print_json({**about, "results": [outcome.content() for outcome in found]})
     else:
         _print(found, form)
-    failures = [outcome for outcome in found if isinstance(outcome, Failure)]
-    for failure in failures:
-        errors.print(f"error: {failure.error}", markup=False, highlight=False, soft_wrap=True)
-    if failures:
+    for outcome in found:
+        for kind, text in outcome.reports():
+            report(kind, text)
+    if any(isinstance(outcome, Transcript) and outcome.interrupted for outcome in found):
+        raise typer.Exit(128 + signal.SIGINT)
+    if any(isinstance(outcome, Failure) for outcome in found):
         raise typer.Exit(2)
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was recognised. seconds: of audio. computed: seconds that it took, without waiting."""
+    """What was recognised.
+
+    seconds: of audio. computed: seconds that it took, without waiting. warnings: what the audio
+    lacks. interrupted: whether Ctrl-C came before its end.
+    """
 
     file: Path
     recognition: Recognition
     seconds: float
     computed: float
+    warnings: tuple[str, ...]
+    interrupted: bool = False
 
     @property
     def real_time_factor(self) -> float | None:
@@ -139,7 +152,12 @@ class Transcript:
     def content(self) -> dict[str, Any]:
         """Return it for a program."""
         times = {"seconds": self.seconds, "real_time_factor": self.real_time_factor}
-        return {"file": str(self.file), **asdict(self.recognition), **times}
+        warnings = list(self.warnings)
+        return {"file": str(self.file), **asdict(self.recognition), **times, "warnings": warnings}
+
+    def reports(self) -> list[tuple[str, str]]:
+        """Return what a person should know of it: the kind and a line."""
+        return [("warning", f"{self.file}: {warning}") for warning in self.warnings]
 
 
 @dataclass(frozen=True)
@@ -152,6 +170,18 @@ class Failure:
     def content(self) -> dict[str, Any]:
         """Return it for a program."""
         return {"file": str(self.file), "error": self.error}
+
+    def reports(self) -> list[tuple[str, str]]:
+        """Return what a person should know of it: the kind and a line."""
+        return [("error", self.error)]
+
+
+class Interruption(KeyboardInterrupt):
+    """Ctrl-C while a file was recognised. transcript: what was recognised of it."""
+
+    def __init__(self, transcript: Transcript) -> None:
+        super().__init__()
+        self.transcript = transcript
 
 
 def transcribe(
@@ -173,52 +203,73 @@ def transcribe(
     Raises:
         SourceError: the file is missing, no audio or damaged, or holds NaN or infinity.
         BackendError: a package that reads or resamples is not installed.
+        Interruption: Ctrl-C came.
     """
     seconds = computed = 0.0
     begun = time.perf_counter()
+    audio = AudioFile(path)
     with recognizer.create_stream() as stream:
-        blocks = read_blocks(path)
-        while True:
-            block = next(blocks, None)
-            start = time.perf_counter()
-            if block is None:
-                stream.input_finished()
-            else:
-                try:
-                    stream.accept_waveform(block.sample_rate, block.samples)
-                except ContractError as error:
-                    raise SourceError(f"{path}, from {seconds:.1f} s on: {error}") from error
-                seconds += block.seconds
-            while recognizer.is_ready(stream):
-                before = time.perf_counter()
-                recognizer.decode_stream(stream)
-                if latencies is not None:
-                    latencies.append(time.perf_counter() - before)
-            computed += time.perf_counter() - start
-            if show is not None:
-                show(recognizer.get_result(stream))
-                time.sleep(max(0.0, begun + seconds - time.perf_counter()))
-            if block is None:
-                return Transcript(path, recognizer.get_result(stream), seconds, computed)
+        try:
+            for block in chain(audio.blocks(), [None]):
+                start = time.perf_counter()
+                if block is None:
+                    stream.input_finished()
+                else:
+                    try:
+                        stream.accept_waveform(block.sample_rate, block.samples)
+                    except ContractError as error:
+                        raise SourceError(f"{path}, from {seconds:.1f} s on: {error}") from error
+                    seconds += block.seconds
+                while recognizer.is_ready(stream):
+                    before = time.perf_counter()
+                    recognizer.decode_stream(stream)
+                    if latencies is not None:
+                        latencies.append(time.perf_counter() - before)
+                computed += time.perf_counter() - start
+                if show is not None:
+                    show(recognizer.get_result(stream))
+                    time.sleep(max(0.0, begun + seconds - time.perf_counter()))
+        except KeyboardInterrupt:
+            heard, warning = recognizer.get_result(stream), f"interrupted at {seconds:.1f} s."
+            transcript = Transcript(path, heard, seconds, computed, (warning,), interrupted=True)
+            raise Interruption(transcript) from None
+        result = recognizer.get_result(stream)
+        return Transcript(path, result, seconds, computed, tuple(audio.warnings))
 
 
-def _attempt(recognizer: Recognizer | OfflineRecognizer, path: Path) -> Transcript | Failure:
-    try:
-        return transcribe(recognizer, path)
-    except DeployBiasError as error:
-        return Failure(path, str(error))
+def _attempt(
+    recognizer: Recognizer | OfflineRecognizer,
+    files: Iterable[Path],
+    recognise: Callable[[Recognizer | OfflineRecognizer, Path], Transcript],
+    progress: Callable[[str], None] | None = None,
+) -> list[Transcript | Failure]:
+    """Recognise files; one that cannot be read does not end the others, and Ctrl-C ends them."""
+    found: list[Transcript | Failure] = []
+    for path in files:
+        if progress is not None:
+            progress(f"transcribe {escape(str(path))}")
+        try:
+            found.append(recognise(recognizer, path))
+        except DeployBiasError as error:
+            found.append(Failure(path, str(error)))
+        except Interruption as stop:
+            return [*found, stop.transcript]
+    return found
 
 
-def _play(recognizer: Recognizer | OfflineRecognizer, path: Path) -> Transcript | Failure:
+def _play(recognizer: Recognizer | OfflineRecognizer, path: Path) -> Transcript:
     """Show the text of a file as it grows."""
     out.rule(Text(path.name))
-    try:
-        with Live(console=out, transient=True) as live:
+    interruption = None
+    with Live(console=out, transient=True) as live:
+        try:
             found = transcribe(recognizer, path, show=lambda r: live.update(Text(r.text)))
-    except DeployBiasError as error:
-        return Failure(path, str(error))
+        except Interruption as stop:
+            interruption, found = stop, stop.transcript
     out.print(Text(found.recognition.text))
     out.print(f"{found.seconds:.1f} s of audio, real-time factor {_factor(found)}")
+    if interruption is not None:
+        raise interruption
     return found
 
 
@@ -264,7 +315,7 @@ def _print(found: Iterable[Transcript | Failure], form: Format | None) -> None:
 def _print_as(form: Format, found: Iterable[Transcript]) -> None:
     if form != Format.words:
         heard = [(outcome.file, outcome.recognition) for outcome in found]
-        sys.stdout.write(FORMATS[form.value](heard))
+        write(FORMATS[form.value](heard))
         return
     table = Table(caption="confidence: mean natural log-probability of a word's tokens; 0 is sure")
     table.add_column("audio", overflow="fold")

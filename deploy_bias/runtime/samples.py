@@ -59,7 +59,12 @@ class SampleStream:
         if self._finished:
             raise ContractError("the input of the stream is finished; create another stream.")
         check_samples(samples)
-        self._check_rate(sample_rate)
+        check_rate(sample_rate)
+        if self._rate not in (None, sample_rate):
+            raise ContractError(
+                f"sample_rate must stay {self._rate} in this stream, got {sample_rate}; create "
+                "another stream."
+            )
         left = self._left - samples.size * self._fs / sample_rate
         if left < 0:
             raise ContractError(
@@ -96,18 +101,15 @@ class SampleStream:
                 self.windows.append((self._window.copy(), False))
                 self._filled = 0
 
-    def _check_rate(self, rate: float) -> None:
-        number = isinstance(rate, int | float | np.integer | np.floating)
-        lowest, highest = SAMPLE_RATES
-        if not number or isinstance(rate, bool) or not lowest <= rate <= highest:
-            raise ContractError(
-                f"sample_rate must be {lowest} to {highest} (Hz), got {rate!r}; resample it before."
-            )
-        if self._rate not in (None, rate):
-            raise ContractError(
-                f"sample_rate must stay {self._rate} in this stream, got {rate}; create another "
-                "stream."
-            )
+
+def check_rate(rate: float) -> None:
+    """Raise a ContractError unless this is one of SAMPLE_RATES, Hz."""
+    number = isinstance(rate, int | float | np.integer | np.floating)
+    lowest, highest = SAMPLE_RATES
+    if not number or isinstance(rate, bool) or not lowest <= rate <= highest:
+        raise ContractError(
+            f"sample_rate must be {lowest} to {highest} (Hz), got {rate!r}; resample it before."
+        )
 
 
 def check_samples(samples: np.ndarray) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from deploy_bias.cli import terminal
 from deploy_bias.errors import BackendError, DeployBiasError
 from deploy_bias.packages import message, missing
 
@@ -101,6 +102,7 @@ def main() -> None:
     """Run the command line; every error is one line, unless --debug asks for the traceback."""
     # Like Ctrl-C: what was begun is cleaned up. Status 143 is what the shell says of a SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    terminal.prepare()
     try:
         app()  # leaves by SystemExit, usage errors with status 2
     except Exception as error:
@@ -108,7 +110,7 @@ def main() -> None:
             raise
         if isinstance(error, ImportError) and (package := missing(error)):
             error = BackendError(message(package, "this command", error))
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = terminal.one_line(str(error)) or type(error).__name__
         if not isinstance(error, DeployBiasError):
             text = f"{type(error).__name__}: {text} (not foreseen; --debug shows where)"
         sys.stderr.write(f"error: {text}\n")

@@ -1,12 +1,14 @@
 """`evaluate`: word errors, speed and latency of each backend and precision."""
 
 import json
+import os
 import sys
 
 import numpy as np
 import pytest
 import soundfile
 
+from deploy_bias.cli.recordings import read_manifest
 from tests.espnet.frontends import DIGITS
 from tests.espnet.speech import NAMES, samples_of
 
@@ -103,10 +105,10 @@ def test_a_recording_that_cannot_be_read_is_left_out(run, digits_bundle, tmp_pat
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such file; expected lines of a file"),
+        (None, "no such file or directory; expected lines of a file"),
         (b"", "empty; expected lines of a file"),
         (b"\xff\xfe\t", "not UTF-8 text"),
-        (b"none.wav\tone\nnone.wav\t \n", "line 2: expected a file, a tab and its words"),
+        (b"none.wav\tone\n\t one\n", "line 2: expected a file, a tab and its words"),
         (b"none.wav one\n", "line 1: expected a file, a tab and its words"),
         (b"nowhere.wav\tone\n", "nowhere.wav: no such file"),
         (b"none.wav\tone\n", "hold no audio at all"),
@@ -121,6 +123,97 @@ def test_manifests_that_are_refused(run, digits_bundle, tmp_path, content, messa
     assert status == 2
     assert message in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\N{BYTE ORDER MARK}a.wav\tfive five\n",
+        "a.wav\tfive five\r\n",
+        "a.wav\tfive five\tone\n",
+        "a.wav\tfive\u2028five\n",
+        "a.wav\tfive\x0cfive\n",
+        "a.wav\tfive\x0bfive\n",
+        "a.wav\tfive\x85five\n",
+        "a.wav\tfive\rfive\n",
+    ],
+    ids=repr,
+)
+def test_only_newlines_end_a_line(tmp_path, content):
+    (tmp_path / "manifest.tsv").write_bytes(content.encode())
+    (found,) = read_manifest(tmp_path / "manifest.tsv")
+    assert found.file == tmp_path / "a.wav"
+    assert found.words.split() == ["five", "five"]
+
+
+def evaluated(run, bundle, tmp_path, lines, *options):
+    soundfile.write(tmp_path / "a.wav", samples_of("digits_55"), 8000)
+    (tmp_path / "manifest.tsv").write_text(lines)
+    arguments = [tmp_path / "manifest.tsv", "--backend", "onnx", *options]
+    status, out, err = run("evaluate", bundle.folder, *arguments, "--json")
+    (found,) = json.loads(out)["results"]
+    return status, found, err
+
+
+def test_words_as_people_write_them(run, digits_bundle, tmp_path):
+    """By a stated rule, and only when asked."""
+    line = "a.wav\tFive,  five!\n"
+    _, found, _ = evaluated(run, digits_bundle, tmp_path, line)
+    assert found["word_error_rate"] == 1
+    _, found, _ = evaluated(run, digits_bundle, tmp_path, line, "--normalize")
+    assert found["word_error_rate"] == 0
+
+
+def test_no_words_count_what_is_inserted(run, digits_bundle, tmp_path):
+    _, found, _ = evaluated(run, digits_bundle, tmp_path, "a.wav\t\na.wav\tfive five\n")
+    assert (found["words"], found["insertions"], found["word_error_rate"]) == (2, 2, 1)
+    _, found, _ = evaluated(run, digits_bundle, tmp_path, "a.wav\t\n")
+    assert (found["words"], found["insertions"], found["word_error_rate"]) == (0, 2, None)
+    arguments = ["--backend", "onnx", "--plot", tmp_path / "x.png"]
+    status, out, _ = run("evaluate", digits_bundle.folder, tmp_path / "manifest.tsv", *arguments)
+    assert status == 0
+    assert "Recognition of 0 words" in out
+
+
+def test_one_recording_never_ends_the_others(run, digits_bundle, tmp_path):
+    """Nor does a line of a library reach the standard error."""
+    both = np.full((999, 2), np.inf, np.float32) * [1, -1]
+    soundfile.write(tmp_path / "inf.wav", both, 8000, subtype="FLOAT")
+    soundfile.write(tmp_path / "slow.wav", np.zeros(99), 999)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    wrong = [
+        ("inf.wav", "sample 0 of 800 is nan"),
+        ("slow.wav", "sample_rate must be 1000 to 768000"),
+        ("folder", "is a directory"),
+        ("loop", "too many levels of symbolic links"),
+        ("pipe", "a pipe only once; save it first"),
+        ("x" * 300, "file name too long"),
+        ("nul\0.wav", "embedded null byte"),
+    ]
+    lines = "".join(f"{name}\tone\n" for name, _ in wrong)
+    status, found, err = evaluated(run, digits_bundle, tmp_path, f"{lines}a.wav\tfive five\n")
+    assert status == 2
+    assert found["texts"] == ["five five"]
+    told = [line for line in err.splitlines() if not line.startswith(("✓", " "))]
+    for line, (_, message) in zip(told, wrong, strict=False):
+        assert line.startswith("error: ")
+        assert message in line
+    assert told[len(wrong) :] == ["error: 7 of 8 recordings left out"]
+
+
+@pytest.mark.parametrize("place", ["folder", "file/x.png"])
+def test_a_plot_that_cannot_be_written_is_told_before_the_work(run, digits_bundle, tmp_path, place):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder").rename(tmp_path / "folder.png")
+    (tmp_path / "file").touch()
+    plot = tmp_path / place.replace("folder", "folder.png")
+    status, _, err = run("evaluate", digits_bundle.folder, MANIFEST, "--plot", plot)
+    assert status == 2
+    assert "--plot" in err
+    assert "cannot be written" in err
+    assert "recognise" not in err
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
 """`transcribe`: any audio to text, and what is no audio to one line of error."""
 
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
 import time
+from io import BytesIO
 from itertools import pairwise
 
 import numpy as np
@@ -224,8 +228,8 @@ class TestBadAudio:
     @pytest.mark.parametrize(
         ("name", "message"),
         [
-            ("missing", "no such file; expected an audio file"),
-            ("folder", "a folder; expected an audio file"),
+            ("missing", "no such file or directory; expected an audio file"),
+            ("folder", "is a directory; expected an audio file"),
             ("empty", "cannot be read as audio"),
             ("text", "cannot be read as audio"),
             ("header", "cannot be read as audio"),
@@ -263,6 +267,112 @@ class TestBadAudio:
         assert status == 2
         assert "real-time factor" in out
         assert "cannot be read as audio" in err
+
+
+class TestNames:
+    """A name is shown and never obeyed, and none ends the others."""
+
+    NAMES = (
+        os.fsdecode(b"lat\xe9in.wav"),
+        "red\x1b[31m.wav",
+        "line\u2028two.wav",
+        "two\nlines.wav",
+    )
+    SHOWN = (r"lat\udce9in.wav", r"red\x1b[31m.wav", r"br\u2028eak.wav", "two lines.wav")
+
+    @pytest.fixture
+    def files(self, tmp_path):
+        for name in self.NAMES:
+            soundfile.write(io := BytesIO(), samples_of("digits_55"), RATE, format="WAV")
+            (tmp_path / name).write_bytes(io.getvalue())
+        return [tmp_path / name for name in self.NAMES]
+
+    def test_heard(self, run, digits_bundle, files):
+        status, out, _ = run("transcribe", digits_bundle.folder, *files, "--json")
+        assert status == 0
+        assert transcribed(out) == ["five five"] * len(files)
+        assert [result["file"] for result in json.loads(out)["results"]] == list(map(str, files))
+        for option in ([], ["--stream"]):
+            status, out, err = run("transcribe", digits_bundle.folder, *files, *option)
+            assert status == 0
+            assert out.count("five five") == len(files)
+            assert "\x1b[31m" not in out + err
+            assert all(name in out for name in self.SHOWN[:3])
+
+    def test_missing(self, run, digits_bundle, tmp_path, files):
+        for file in files:
+            file.unlink()
+        status, _, err = run("transcribe", digits_bundle.folder, *files, "x" * 300)
+        assert status == 2
+        assert [line for line in err.splitlines() if line.startswith("error:")] == [
+            *(
+                f"error: {tmp_path}/{name}: no such file or directory; expected an audio file."
+                for name in self.SHOWN
+            ),
+            f"error: {'x' * 300}: file name too long; expected an audio file.",
+        ]
+
+
+def command(*arguments, **options):
+    """The command in a process of its own."""
+    code = "from deploy_bias.export.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+def test_in_a_locale_without_the_characters(digits_bundle):
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    arguments = ("transcribe", digits_bundle.folder, WAVS / "digits_55.wav")
+    with command(*arguments, env=environment) as process:
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert b"five five" in out
+    assert (out + err).isascii()
+
+
+def test_the_standard_input(digits_bundle):
+    arguments = ("transcribe", digits_bundle.folder, "/dev/stdin", "--json")
+    with command(*arguments, stdin=subprocess.PIPE) as process:
+        out, err = process.communicate((WAVS / "digits_55.wav").read_bytes())
+    assert process.returncode == 0, err
+    assert transcribed(out) == ["five five"]
+
+
+@pytest.mark.parametrize("option", ["--json", "--stream", None])
+def test_ctrl_c_prints_what_was_heard(digits_bundle, tmp_path, option):
+    """A file is heard, and of a pipe that stays open the first 20 s."""
+    os.mkfifo(tmp_path / "pipe")
+    files = [WAVS / "digits_55.wav", tmp_path / "pipe"]
+    options = [option] if option else []
+    soundfile.write(io := BytesIO(), np.tile(PROMPT, 40), RATE, format="WAV")
+    with (
+        command("transcribe", digits_bundle.folder, *files, *options) as process,
+        (tmp_path / "pipe").open("wb") as pipe,
+    ):
+        pipe.write(io.getvalue())  # more than the pipe holds: so it was read
+        pipe.flush()
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    text = " ".join(out.decode().replace("│", " ").split())
+    assert process.returncode == 130, err
+    assert "five five" in text
+    assert "seven seven" in text
+    assert b"pipe: interrupted at" in err
+
+
+def test_what_is_cut_is_told(run, digits_bundle, tmp_path):
+    whole = (WAVS / "prompts_0.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    status, out, err = run("transcribe", digits_bundle.folder, tmp_path / "cut.wav", "--json")
+    assert status == 0
+    (warning,) = json.loads(out)["results"][0]["warnings"]
+    assert "are missing: the file is cut" in warning
+    assert f"warning: {tmp_path}/cut.wav: {warning}" in err
 
 
 class TestMicrophone:
@@ -347,8 +457,8 @@ def test_what_cannot_be_done(run, digits_bundle, arguments, message):
     assert "Traceback" not in err
 
 
-def test_without_soundfile(run, digits_bundle, monkeypatch):
-    monkeypatch.setitem(sys.modules, "soundfile", None)
+def test_without_av(run, digits_bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
     status, _, err = run("transcribe", digits_bundle.folder, WAVS / "prompts_0.wav")
     assert status == 2
     assert "pip install 'deploy-bias[audio]'" in err

@@ -1,0 +1,48 @@
+"""What is written: every character shown, and an exit status that tells of the work."""
+
+import pytest
+
+from deploy_bias.cli.console import Screen
+from deploy_bias.cli.terminal import one_line, shown
+from tests.deploy_bias.cli.test_transcribe import command
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain, ünïcode ✓", "plain, ünïcode ✓"),
+        ("two\nlines", "two\nlines"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("\u009bred", r"\x9bred"),
+        ("bell\a", r"bell\x07"),
+        ("back\rto", r"back\rto"),
+        ("abc\u202edcba", r"abc\u202edcba"),
+        ("lat\udce9in", r"lat\udce9in"),
+        ("zero\u200cwidth", "zero\u200cwidth"),  # Persian is written with it
+    ],
+)
+def test_shown(text, expected):
+    assert shown(text) == expected
+
+
+def test_one_line():
+    assert one_line(" two \n  lines\x1b\n") == r"two lines\x1b"
+
+
+def test_a_screen_shows_what_a_table_and_a_text_hold(capsys):
+    Screen().print("a\x1b]0;title\x07b", markup=False)
+    assert capsys.readouterr().out == "a\\x1b]0;title\\x07b\n"
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--stream"]])
+@pytest.mark.parametrize(("name", "status"), [("digits_55.wav", 0), ("missing.wav", 2)])
+def test_a_reader_that_leaves_does_not_change_the_exit_status(
+    digits_bundle, digits, options, name, status
+):
+    """As `| head -0` does."""
+    files = [digits / "wavs" / "digits_55.wav", digits / "wavs" / name]
+    with command("transcribe", digits_bundle.folder, *files, *options) as process:
+        process.stdout.close()
+        err = process.stderr.read()
+    assert process.returncode == status, err
+    assert b"Broken" not in err
