@@ -119,6 +119,8 @@ class _Source(FileIO):
         self._tail = bytearray()
 
     def read(self, size: int | None = -1, /) -> bytes:
+        if self.interrupted:  # FFmpeg asks again at an end
+            return b""
         try:
             data = super().read(size) or b""
             self.head = self.head or data

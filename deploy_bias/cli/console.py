@@ -56,7 +56,7 @@ def stages(debug: bool, transient: bool = False) -> Iterator[Callable[[str], Non
 
         def begin(stage: str) -> None:
             finish()
-            running.append(progress.add_task(stage, total=None))
+            running.append(progress.add_task(shown(stage), total=None))
 
         yield begin
         finish()

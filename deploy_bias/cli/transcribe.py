@@ -21,7 +21,7 @@ from deploy_bias.cli.console import Debug, Json, out, print_json, print_table, q
 from deploy_bias.cli.decode import SEARCH_HELP, SearchName, search_options
 from deploy_bias.cli.microphone import microphone_blocks
 from deploy_bias.cli.subtitles import FORMATS
-from deploy_bias.cli.terminal import write
+from deploy_bias.cli.terminal import shown, write
 from deploy_bias.errors import ContractError, DeployBiasError, OptionError, SourceError
 from deploy_bias.runtime import OfflineRecognizer, Recognition, Recognizer, open_recognizer
 from deploy_bias.runtime.phrases import read_phrases
@@ -259,7 +259,7 @@ def _attempt(
 
 def _play(recognizer: Recognizer | OfflineRecognizer, path: Path) -> Transcript:
     """Show the text of a file as it grows."""
-    out.rule(Text(path.name))
+    out.rule(Text(shown(path.name)))
     interruption = None
     with Live(console=out, transient=True) as live:
         try:
@@ -307,7 +307,7 @@ def _print(found: Iterable[Transcript | Failure], form: Format | None) -> None:
         if isinstance(outcome, Transcript):
             text = Text(outcome.recognition.text)
             seconds = f"{outcome.seconds:.1f}"
-            table.add_row(Text(outcome.file.name), seconds, _factor(outcome), text)
+            table.add_row(Text(shown(outcome.file.name)), seconds, _factor(outcome), text)
     if table.rows:
         print_table(table)
 
@@ -326,7 +326,7 @@ def _print_as(form: Format, found: Iterable[Transcript]) -> None:
         begun = outcome.recognition.start_time
         for word in outcome.recognition.words:
             times = (f"{begun + time:.2f}" for time in (word.start, word.end))
-            name = Text(outcome.file.name)
+            name = Text(shown(outcome.file.name))
             table.add_row(name, *times, f"{word.confidence:.3f}", Text(word.text))
     print_table(table)
 

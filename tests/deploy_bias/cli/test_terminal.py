@@ -30,8 +30,8 @@ def test_one_line():
 
 
 def test_a_screen_shows_what_a_table_and_a_text_hold(capsys):
-    Screen().print("a\x1b]0;title\x07b", markup=False)
-    assert capsys.readouterr().out == "a\\x1b]0;title\\x07b\n"
+    Screen().print("a\x1b]0;title\x9bb", markup=False)
+    assert capsys.readouterr().out == "a\\x1b]0;title\\x9bb\n"
 
 
 @pytest.mark.parametrize("options", [[], ["--json"], ["--stream"]])

@@ -275,7 +275,7 @@ class TestNames:
     NAMES = (
         os.fsdecode(b"lat\xe9in.wav"),
         "red\x1b[31m.wav",
-        "line\u2028two.wav",
+        "br\u2028eak.wav",
         "two\nlines.wav",
     )
     SHOWN = (r"lat\udce9in.wav", r"red\x1b[31m.wav", r"br\u2028eak.wav", "two lines.wav")
