@@ -48,7 +48,7 @@ def test_each_command_helps_itself(run, name):
         ("torch", ["verify", "{bundle}"], "pip install 'deploy-bias[export]', or [onnx]"),
         ("yaml", ["export", "{digits}"], "needs yaml, which cannot be imported"),
         ("onnxruntime", ["transcribe", "{bundle}", "x.wav"], "'deploy-bias[onnxruntime]'"),
-        ("soundfile", ["evaluate", "{bundle}", "{recordings}"], "'deploy-bias[audio]'"),
+        ("av", ["evaluate", "{bundle}", "{recordings}"], "'deploy-bias[audio]'"),
         ("matplotlib", ["inspect", "{bundle}", "--plot", "x.png"], "'deploy-bias[report]'"),
         ("jinja2", ["verify", "{bundle}", "--report", "x.html"], "'deploy-bias[report]'"),
     ],
