@@ -82,7 +82,15 @@ class AudioFile:
             with container:
                 if not container.streams.audio:
                     raise SourceError(f"{self.path}: holds no audio; expected an audio file.")
-                yield from self._read(container, source)
+                if container.streams.audio[0].codec_context is None:
+                    raise SourceError(f"{self.path}: in an unknown codec; save it as wav or flac.")
+                try:
+                    yield from self._read(container, source)
+                except av.FFmpegError as error:  # a frame of a shape that cannot be
+                    raise SourceError(
+                        f"{self.path}: cannot be read as audio ({_reason(error)}); save it as wav "
+                        "or flac."
+                    ) from error
 
     def _read(self, container: Any, source: "_Source") -> Iterator[Block]:
         stream = container.streams.audio[0]

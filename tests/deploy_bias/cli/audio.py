@@ -2,6 +2,7 @@
 
 import io
 import struct
+from random import Random
 
 import numpy as np
 import soundfile
@@ -44,3 +45,25 @@ def headerless_mp3(samples: np.ndarray, rate: int) -> bytes:
     assert header > 0
     sync = whole[whole.rindex(b"\xff", 0, header) :][:2]
     return whole[whole.index(sync, header) :]
+
+
+def mutated(whole: bytes, random: Random) -> bytes:
+    """A few bytes changed, lost or put in, more often in the header."""
+    content = bytearray(whole)
+    for _ in range(random.choice((1, 1, 2, 5, 20))):
+        size = len(content) if random.random() < 0.6 else min(len(content), 120)
+        if not size:
+            break
+        place = random.randrange(size)
+        match random.randrange(5):
+            case 0:
+                content[place] = random.randrange(256)
+            case 1:
+                content[place] ^= 1 << random.randrange(8)
+            case 2:
+                del content[place : place + random.randrange(1, 200)]
+            case 3:
+                content[place:place] = random.randbytes(random.randrange(1, 50))
+            case 4:
+                del content[place : place + 4]
+    return bytes(content)

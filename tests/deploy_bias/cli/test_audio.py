@@ -4,13 +4,15 @@ import os
 import shutil
 import subprocess
 import threading
+from contextlib import suppress
+from random import Random
 
 import numpy as np
 import pytest
 
 from deploy_bias.cli.audio import AudioFile
 from deploy_bias.errors import SourceError
-from tests.deploy_bias.cli.audio import encoded, headerless_mp3, killed_wav, streamed_flac
+from tests.deploy_bias.cli.audio import encoded, headerless_mp3, killed_wav, mutated, streamed_flac
 from tests.espnet.speech import RATE, samples_of
 
 SAMPLES = samples_of("prompts_0")
@@ -191,6 +193,24 @@ class TestNoAudio:
         (tmp_path / "loop").symlink_to("loop")
         with pytest.raises(SourceError, match=f"{message}.*; expected an audio file"):
             read_file(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mutated_files_are_audio_or_one_error(read, kind):
+    """Two hundred; benchmarks/mutations.py runs any number."""
+    whole = encoded(samples_of("digits_55"), RATE, kind)
+    random = Random(0)
+    for _ in range(200):
+        with suppress(SourceError):
+            samples, _, warnings = read(mutated(whole, random))
+            assert samples.dtype == np.float32
+            assert all("\n" not in warning for warning in warnings)
+
+
+def test_a_wav_in_an_unknown_codec(read):
+    whole = encoded(SAMPLES, RATE, "wav")
+    with pytest.raises(SourceError, match="in an unknown codec"):
+        read(whole[:20] + b"\x99\x99" + whole[22:])
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
