@@ -136,7 +136,7 @@ def _resampler(rate: float, fs: int) -> Any:
     except ImportError as error:
         raise BackendError(
             f"audio at {rate} Hz must be resampled to {fs} Hz, and soxr is not installed: "
-            "pip install 'deploy-bias[audio]'."
+            "pip install 'deploy-bias[recognizer]'."
         ) from error
     # What it gives does not depend on the pieces that it is fed, to the last bit.
     return soxr.ResampleStream(float(rate), fs, 1, dtype="float32", quality="HQ")

@@ -42,7 +42,7 @@ def run(
 ) -> None:
     """Export, prove and draw the small ESPnet model in the package, then hear people speak."""
     begun = time.perf_counter()
-    for package, work in (("soundfile", "reading the recordings"), ("matplotlib", "the picture")):
+    for package, work in (("av", "reading the recordings"), ("matplotlib", "the picture")):
         with needed(package, work):  # and not after minutes of it
             importlib.import_module(package)
     left_out = {name: why for name in BACKENDS if (why := unmet(name))}

@@ -34,8 +34,8 @@ def floors() -> list[str]:
     """Return the oldest versions that pyproject.toml allows, as pins."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["audio"], *extras["report"]]
-    wanted += [*extras["onnxruntime"], *extras["onnx"]]
+    wanted = [*project["dependencies"], *extras["audio"], *extras["recognizer"]]
+    wanted += [*extras["report"], *extras["onnxruntime"], *extras["onnx"]]
     return [
         f"{found[1]}=={found[2]}.*"
         for text in wanted

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 import soxr
 
+from tests.deploy_bias.cli.audio import encoded
 from tests.espnet.frontends import DIGITS
 from tests.espnet.speech import RATE, samples_of
 
@@ -344,23 +345,24 @@ def test_the_standard_input(digits_bundle):
 
 @pytest.mark.parametrize("option", ["--json", "--stream", None])
 def test_ctrl_c_prints_what_was_heard(digits_bundle, tmp_path, option):
-    """A file is heard, and of a pipe that stays open the first 20 s."""
+    """A file is heard, and of a pipe that stays open what came."""
     os.mkfifo(tmp_path / "pipe")
-    files = [WAVS / "digits_55.wav", tmp_path / "pipe"]
+    soundfile.write(tmp_path / "short.wav", samples_of("digits_55")[: int(1.5 * RATE)], RATE)
+    files = [tmp_path / "short.wav", tmp_path / "pipe"]
     options = [option] if option else []
-    soundfile.write(io := BytesIO(), np.tile(PROMPT, 40), RATE, format="WAV")
     with (
         command("transcribe", digits_bundle.folder, *files, *options) as process,
         (tmp_path / "pipe").open("wb") as pipe,
     ):
-        pipe.write(io.getvalue())  # more than the pipe holds: so it was read
+        # FFmpeg looks at the first 64 kB before it decodes; the rest waits in the pipe.
+        pipe.write(encoded(np.tile(PROMPT, 2), RATE, "wav")[:110_000])
         pipe.flush()
-        time.sleep(3)
+        time.sleep(3 if option == "--stream" else 1)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     text = " ".join(out.decode().replace("│", " ").split())
     assert process.returncode == 130, err
-    assert "five five" in text
+    assert "five" in text
     assert "seven seven" in text
     assert b"pipe: interrupted at" in err
 

@@ -55,7 +55,7 @@ def test_json(run, digits_bundle, tmp_path, monkeypatch):
 
 
 def test_a_package_that_is_missing_is_told_before_the_work(run, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "soundfile", None)
+    monkeypatch.setitem(sys.modules, "av", None)
     status, _, err = run("demo", "-o", tmp_path / "b")
     assert status == 2
     assert "pip install 'deploy-bias[audio]'" in err
