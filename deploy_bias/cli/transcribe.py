@@ -80,14 +80,7 @@ def run(
 ) -> None:
     """Recognise speech, from audio files or a microphone."""
     files = audio or []
-    if microphone == bool(files):
-        raise OptionError("name audio files or --microphone, one of the two.")
-    if as_json and (stream or microphone):
-        raise OptionError("--json prints final results of files; leave out --stream, --microphone.")
-    if form is not None and (as_json or stream or microphone):
-        raise OptionError(
-            "--format is another way to print; leave out --json, --stream, --microphone."
-        )
+    _check_options(files, stream, microphone, as_json, form)
     options = search_options(search, beam_size)
     found: list[Transcript | Failure] = []
     with stages(debug) as progress:
@@ -127,6 +120,19 @@ def run(
         raise typer.Exit(128 + signal.SIGINT)
     if any(isinstance(outcome, Failure) for outcome in found):
         raise typer.Exit(2)
+
+
+def _check_options(
+    files: list[Path], stream: bool, microphone: bool, as_json: bool, form: Format | None
+) -> None:
+    if microphone == bool(files):
+        raise OptionError("name audio files or --microphone, one of the two.")
+    if as_json and (stream or microphone):
+        raise OptionError("--json prints final results of files; leave out --stream, --microphone.")
+    if form is not None and (as_json or stream or microphone):
+        raise OptionError(
+            "--format is another way to print; leave out --json, --stream, --microphone."
+        )
 
 
 @dataclass(frozen=True)
