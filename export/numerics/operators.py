@@ -17,22 +17,26 @@ def _names(text: str) -> frozenset[str]:
 
 EXACT = _names(
     """
-    _local_scalar_dense _reshape_alias _unsafe_index _unsafe_view _upsample_nearest_exact1d
-    _upsample_nearest_exact2d _upsample_nearest_exact3d abs adaptive_max_pool2d
-    adaptive_max_pool3d alias amax amin aminmax arange as_strided_copy bernoulli cat
-    channel_shuffle clamp clamp_max clamp_min clone complex conj_physical constant_pad_nd copy
-    copysign cummax cummin detach diag diag_embed embedding empty empty_like empty_strided eye
-    fill flip floor fmax fmin fmod frac full full_like gather glu_copy hardtanh im2col imag
-    index index_copy index_fill index_put index_select kthvalue lift lift_fresh lift_fresh_copy
-    masked_fill masked_scatter masked_select max max_pool2d_with_indices max_pool3d_with_indices
-    max_unpool2d maximum median min minimum mode nan_to_num nanmedian neg new_empty
-    new_empty_strided new_full new_ones new_zeros ones ones_like permute_copy pixel_shuffle
-    pixel_unshuffle polar_copy real reflection_pad1d reflection_pad2d reflection_pad3d relu
-    relu6 repeat replication_pad1d replication_pad2d replication_pad3d resolve_conj resolve_neg
-    roll rot90 round scalar_tensor scatter select_scatter sgn sign slice_scatter sort
-    split_with_sizes_copy stack take threshold topk tril triu trunc unfold unsafe_chunk
-    unsafe_split upsample_nearest1d upsample_nearest2d upsample_nearest3d view_copy where zero
-    zeros zeros_like
+    _cummax_helper _cummin_helper _local_scalar_dense _reshape_alias _reshape_copy _unsafe_index
+    _unsafe_view _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d
+    abs adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d alias alias_copy amax amin
+    aminmax arange as_strided_copy as_strided_scatter bernoulli cat ceil channel_shuffle clamp
+    clamp_max clamp_min clone complex conj_physical constant_pad_nd copy copysign cummax cummin
+    detach detach_copy diag diag_embed diagonal_copy diagonal_scatter embedding empty empty_like
+    empty_strided expand_copy eye fill fill_diagonal flip floor fmax fmin fmod frac
+    fractional_max_pool2d fractional_max_pool3d full full_like gather glu_copy hardshrink
+    hardtanh heaviside im2col imag index index_copy index_fill index_put index_select kthvalue
+    lift lift_fresh lift_fresh_copy masked_fill masked_scatter masked_select max max_pool1d
+    max_pool2d max_pool2d_with_indices max_pool3d max_pool3d_with_indices max_unpool2d maximum
+    median min minimum mode nan_to_num nanmedian neg new_empty new_empty_strided new_full
+    new_ones new_zeros nextafter ones ones_like permute_copy pixel_shuffle pixel_unshuffle
+    polar_copy put real reflection_pad1d reflection_pad2d reflection_pad3d relu relu6 repeat
+    replication_pad1d replication_pad2d replication_pad3d resolve_conj resolve_neg roll rot90
+    round scalar_tensor scatter select_copy select_scatter sgn sign slice_copy slice_scatter sort
+    split_copy split_with_sizes_copy squeeze_copy stack t_copy take threshold topk transpose_copy
+    tril triu trunc unbind_copy unfold unfold_copy unsafe_chunk unsafe_split unsqueeze_copy
+    upsample_nearest1d upsample_nearest2d upsample_nearest3d view_as_complex_copy
+    view_as_real_copy view_copy where zero zeros zeros_like
     """
 )
 IEEE = _names(
@@ -56,11 +60,14 @@ AVERAGES = _names(
     """
 )
 """Weighted sums of their first argument with weights that are not negative."""
+WEIGHTED = _names("_upsample_bicubic2d_aa grid_sampler_2d grid_sampler_3d upsample_bicubic2d")
+"""Weighted sums of their first argument with weights of either sign, of about 1."""
 APPROXIMATION = 8
 """Units that a function is moved by."""
 ABSOLUTE = {
     **dict.fromkeys(("asinh", "atanh", "cos", "erf", "expm1", "log1p", "sigmoid", "sin"), 1),
     **dict.fromkeys(("sinh", "tan", "logit"), 1),
+    "sinc": 2,  # of a phase that has rounded
     **dict.fromkeys(("log_sigmoid_forward", "_log_softmax", "logaddexp", "logsumexp"), 2),
     "softplus": 2,
 }

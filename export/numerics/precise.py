@@ -109,6 +109,8 @@ class Precision(TorchDispatchMode):
 
         held = _each(hold, args)
         named = {name: _each(hold, value) for name, value in (kwargs or {}).items()}
+        if func is torch.ops.aten.nan_to_num.default:
+            held, named = held[:1], _limits_of(dtype, held[1:], named)
         before = torch.get_default_dtype()
         torch.set_default_dtype(torch.float64)
         try:
@@ -160,6 +162,15 @@ class Precision(TorchDispatchMode):
         with _plain_attention(), _eager_control_flow(), torch.no_grad(), self:
             result = function(*tensors)
         return pytree.tree_map_only(Tensor, self.hold, result)
+
+
+def _limits_of(dtype: torch.dtype, row: Any, named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of nan_to_num, whose defaults are the limits of what a tensor says."""
+    given = {**dict(zip(("nan", "posinf", "neginf"), row, strict=False)), **named}
+    limit = torch.finfo(dtype).max
+    for name, value in (("posinf", limit), ("neginf", -limit)):
+        given[name] = value if given.get(name) is None else given[name]
+    return given
 
 
 def _each(function: Callable[[Any], Any], value: Any) -> Any:
@@ -226,4 +237,6 @@ def _eager_control_flow() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(torch, "cond", cond))
         stack.enter_context(mock.patch.object(torch, "while_loop", while_loop, create=True))
+        higher = torch._higher_order_ops
+        stack.enter_context(mock.patch.object(higher, "while_loop", while_loop))
         yield

@@ -146,6 +146,13 @@ class Rounding(TorchDispatchMode):
             places: float = max(result.shape[2:], default=1) / 2 if "upsample" in name else 0
             average: Tensor = func(args[0].abs(), *args[1:], **kwargs).abs()
             return average * (1 + terms**0.5 + places)
+        if name == "linalg_cross":  # differences of products
+            dim = kwargs.get("dim", args[2] if len(args) > 2 else -1)
+            return 2 * args[0].norm(dim=dim, keepdim=True) * args[1].norm(dim=dim, keepdim=True)
+        if name in operators.WEIGHTED:
+            # They may cancel: by the largest that is weighted. Where it looks is as above.
+            largest = torch.where(args[0].isfinite(), args[0].abs(), 0.0).max()
+            return largest * (2 + max(args[0].shape[2:]) / 2)
         if name == "_softmax":
             # The exponent has rounded too: by a unit of how far it is below the largest.
             return (operators.APPROXIMATION + size.clamp(min=LEAST).log().abs()) * size
@@ -181,6 +188,9 @@ class Rounding(TorchDispatchMode):
         )
         # Kernels of half precision add in float32 and round once.
         sums = min(self.unit, UNIT) * (1 + terms**0.5 / 4) * spread
+        addend = _addend(name, args, result)
+        if self.unit > UNIT and addend is not None:
+            sums = sums + self.unit * (result - addend).abs()  # before the bias is added, too
         return self._by(result, sums + self.unit * result.abs())
 
     def _in_any_order(self, func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
@@ -260,6 +270,16 @@ def _root_of_squares(
     with torch.backends.mkldnn.flags(enabled=True):
         total: Tensor = func(*squares, *rest, **kwargs)
     return total.double().sqrt() * whole
+
+
+def _addend(name: str, args: Any, result: Tensor) -> Tensor | None:
+    """Return what is added to a sum of products."""
+    if operators.PRODUCTS[name] < 3:
+        return None
+    found: Tensor | None = args[2] if name == "convolution" else args[0]
+    if found is None or name != "convolution":
+        return found
+    return found.view(-1, *[1] * (result.ndim - 2))
 
 
 def _is_moved(tensor: Tensor) -> bool:

@@ -1,6 +1,7 @@
 """What a graph must give on each case, and where what a backend gave went wrong."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
 from statistics import median
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from deploy_bias.bundle.contract import GraphContract
+from deploy_bias.errors import OptionError
 from deploy_bias.export.backends import Run
 from deploy_bias.export.graph import DRAWS, MANY, Call, ExportGraph, Step
 from deploy_bias.export.parity.allowed import Allowed
@@ -69,6 +71,7 @@ class Proof:
 
     Attributes:
         left_out: the cases that the time was not enough for.
+        refused: the cases that float64 refuses, though eager does not.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Proof:
         self._exact = graph.eager(torch.float64)
         self.cases: dict[str, Case] = {}
         self.left_out: tuple[str, ...] = ()
+        self.refused: tuple[str, ...] = ()
         # Many draws: what a bundle allows elsewhere is not drawn again where something fails.
         kept = {name: Case(steps, self.truths(steps, more=True), of) for name, steps, of in stored}
         given = graph.cases(seed)
@@ -97,12 +101,25 @@ class Proof:
             if name in kept and _are_same(kept[name].steps, given[name]):
                 self.cases[name] = Case(given[name], kept[name].truths)
             elif name in graph.deciding or not self.is_over:
-                self.cases[name] = Case(given[name], self.truths(given[name]))
+                self._add(name, given[name])
             else:
                 self.left_out += (name,)
         self._refined: set[str] = set()
         self._first: dict[str, Mapping[str, Truth]] = {}
         self.cases |= {f"{STORED}{name}": case for name, case in kept.items()}
+
+    def _add(self, name: str, steps: Sequence[Step]) -> None:
+        try:
+            self.cases[name] = Case(steps, self.truths(steps))
+        except Exception as error:  # as of a matrix that is singular but for rounding
+            if not self.graph.deciding:
+                raise
+            if name in self.graph.deciding:
+                raise OptionError(
+                    f"case {name!r}: float64 of it fails where eager does not, {_line(error)}; say "
+                    "with reference= what is right."
+                ) from error
+            self.refused += (name,)
 
     @property
     def is_over(self) -> bool:
@@ -233,7 +250,8 @@ class Proof:
             if name not in self._refined and self.graph.nearby():
                 self._refined.add(name)
                 case = self.cases[name]
-                self.cases[name] = replace(case, truths=self.truths(case.steps, more=True))
+                with suppress(Exception):  # a draw may be refused: what was drawn before counts
+                    self.cases[name] = replace(case, truths=self.truths(case.steps, more=True))
             if badness(name):
                 return
 

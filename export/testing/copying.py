@@ -6,10 +6,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedBuffer, is_lazy
 from torch.utils import _pytree as pytree
 
 from deploy_bias.errors import OptionError
+
+
+def _without_values(buffer: Tensor) -> Tensor:
+    """Return another buffer that waits for its first input."""
+    make: Any = UninitializedBuffer  # it takes what torch.empty does
+    found: Tensor = make(device=buffer.device, dtype=buffer.dtype)
+    return found
 
 
 def copy_module(
@@ -17,12 +24,18 @@ def copy_module(
 ) -> nn.Module:
     """Return a copy in eval mode, on the CPU, without gradients.
 
-    Weights that wait for a first input get it: those of the copy.
+    Weights that wait for a first input get it: those of the copy. What torch.compile made is taken
+    for what it was made of.
 
     Raises:
         OptionError: it holds something that cannot be copied, or fails on its first input.
     """
-    memo: dict[int, Any] = {}
+    module = getattr(module, "_orig_mod", module)
+    memo: dict[int, Any] = {
+        id(buffer): _without_values(buffer)
+        for buffer in module.buffers()
+        if is_lazy(buffer)  # deepcopy refuses these, too
+    }
     for part in module.modules():
         for tensor in vars(part).values():
             # Computed of parameters, as by weight_norm: deepcopy refuses these.

@@ -73,7 +73,7 @@ def prove(
     with one_thread():
         unable = {name: unmet(name) for name in backends}
         proof = Proof(graph, allow=allow, again=True, seconds=seconds)
-        known = [*proof.cases, *proof.left_out, *graph.refused, *proof.outputs]
+        known = [*proof.cases, *proof.left_out, *graph.refused, *proof.refused, *proof.outputs]
         for name in allow:
             if name not in known:
                 raise OptionError(f"allow: {name!r} is not among {', '.join(known)}.")
@@ -91,7 +91,7 @@ def prove(
         needed = {case.allowed for result in results for case in result.cases}
         return Report(
             results,
-            refused=graph.refused,
+            refused=(*graph.refused, *proof.refused),
             # What was not run, or could not be, says nothing of what it would need.
             deviations=tuple(
                 Deviation(

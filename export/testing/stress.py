@@ -92,6 +92,17 @@ def make_like(
     if example.dtype == torch.bool:
         span = (0, 1)
     low, high = span or (int(example.min()), int(example.max()))
+    drawn = _integers(example, case, step, generator, low, high)
+    if (low, high) == (0, 1) and shape[-1:] > (1,):
+        # A mask of nothing is none, and what attention makes of it is not specified.
+        drawn[..., 0] |= (drawn == 0).all(-1).to(drawn.dtype)
+    return drawn
+
+
+def _integers(
+    example: Tensor, case: str, step: int, generator: torch.Generator, low: int, high: int
+) -> Tensor:
+    shape = tuple(example.shape)
     if case in ("zeros", "ones"):
         return torch.full(shape, low if case == "zeros" else high, dtype=example.dtype)
     if case in ("one-hot", "a ramp", "sign flips"):

@@ -3,14 +3,19 @@
 import argparse
 import sys
 import time
+from collections.abc import Callable, Iterator
 
 import torch
 
 from deploy_bias.errors import OptionError
 from deploy_bias.testing import ParityError, assert_export_parity
+from tests.zoo import artifacts
+from tests.zoo.libraries import LIBRARIES
 from tests.zoo.modules import ZOO, Animal
 
 BACKENDS = ("torchscript", "onnx", "executorch")
+FILES = "files"
+"""What the known-bad files are asked for by, in the place of a backend."""
 
 
 def verdict(animal: Animal, backend: str) -> str:
@@ -34,23 +39,33 @@ def verdict(animal: Animal, backend: str) -> str:
     return wrong
 
 
+def trials(kinds: list[str]) -> Iterator[tuple[str, str, Callable[[], str]]]:
+    """Yield what is tried: a backend, a name, and what gives the line."""
+    for name, animal in {**ZOO, **LIBRARIES}.items():
+        for backend in BACKENDS:
+            if backend in kinds:
+                yield backend, name, lambda a=animal, b=backend: verdict(a, b)
+    if FILES in kinds:
+        for name in artifacts.FAULTS:
+            yield FILES, name, lambda n=name: artifacts.verdict(n)
+
+
 def main() -> int:
     """Try all, or those named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backend", action="append", choices=BACKENDS)
+    parser.add_argument("--backend", action="append", choices=(*BACKENDS, FILES))
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
-    failed = 0
-    for name, animal in ZOO.items():
+    tried = failed = 0
+    for kind, name, try_it in trials(arguments.backend or [*BACKENDS, FILES]):
         if arguments.names and name not in arguments.names:
             continue
-        for backend in arguments.backend or BACKENDS:
-            begin = time.monotonic()
-            wrong = verdict(animal, backend)
-            failed += bool(wrong)
-            seconds = f"{time.monotonic() - begin:5.1f} s"
-            print(f"{'✗' if wrong else '✓'} {seconds} {backend:<12}{name}  {wrong}", flush=True)
-    print(f"{failed} not right")
+        begin = time.monotonic()
+        wrong = try_it()
+        tried, failed = tried + 1, failed + bool(wrong)
+        seconds = f"{time.monotonic() - begin:5.1f} s"
+        print(f"{'✗' if wrong else '✓'} {seconds} {kind:<12}{name}  {wrong}", flush=True)
+    print(f"{failed} of {tried} not right")
     return int(failed > 0)
 
 

@@ -195,13 +195,13 @@ FAULTS = {
     ),
     "positions off by one": _other("add.Tensor", positions=lambda m: m.position.roll(1, 0)),
     "causal mask off by one": _other(
-        "masked_fill.Scalar",
+        "triu.default",
         hidden=lambda m, mask: (
             torch.ones(LENGTH, LENGTH, dtype=torch.bool).triu(2) | ~mask[:, None, None, :]
         ),
     ),
     "mask ignored": _other(
-        "masked_fill.Scalar",
+        "bitwise_not.default",
         hidden=lambda m, mask: (
             torch.ones(LENGTH, LENGTH, dtype=torch.bool).triu(1) | (mask[:, None, None, :] & False)
         ),
@@ -220,13 +220,11 @@ FAULTS = {
     "logits for scores": _other("log_softmax.int", scores=lambda m, x: x + 0.0),
     "classes in another order": _weights(_other_vocabulary, "linear.default"),
     "a label of another scheme": _other("argmax.default", labels=lambda m, s: s.argmax(-1) + 1),
-    "halves in the middle": _other(
-        "layer_norm.default", normed=lambda m, x: m.norm(x).half().float()
-    ),
+    "halves in the middle": _other("linear.default", normed=lambda m, x: m.norm(x).half().float()),
     "weights of eight bits": _weights(_eight_bits, "linear.default"),
     "a step of training older": _weights(_one_step_older, "conv1d.default", "embedding.default"),
     "inputs clipped": _other("conv1d.default", convolved=lambda m, x: m.conv(x.clamp(-3, 3))),
-    "scores cut": _other("log_softmax.int", scores=lambda m, x: x.log_softmax(-1).clamp(min=-9)),
+    "scores cut": _other("log_softmax.int", scores=lambda m, x: x.log_softmax(-1).clamp(min=-2)),
     "random at run time": _other(
         "linear.default", activated=lambda m, x: F.dropout(F.gelu(x), 0.2, training=True)
     ),

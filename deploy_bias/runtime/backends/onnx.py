@@ -8,6 +8,8 @@ PACKAGE = "onnxruntime"
 EXTRA = "onnxruntime"
 OLDEST = {"onnxruntime": (1, 23)}
 SUFFIX = ".onnx"
+FATAL = 4
+"""ONNX Runtime writes no line of what is raised besides."""
 
 
 class _OnnxSession:
@@ -17,6 +19,7 @@ class _OnnxSession:
         options = onnxruntime.SessionOptions()
         # A step is too short to share out, and threads that wait spin: streams run side by side.
         options.intra_op_num_threads = 1
+        options.log_severity_level = FATAL
         self._session = onnxruntime.InferenceSession(
             data, options, providers=list(providers) or ["CPUExecutionProvider"]
         )

@@ -13,6 +13,7 @@ from deploy_bias.export.testing.artifacts import Artifact, File, Port, Value, Va
 from deploy_bias.export.testing.artifacts.onnx_ranges import narrow_range
 from deploy_bias.export.testing.flat import outside
 from deploy_bias.export.testing.module_graph import ModuleGraph
+from deploy_bias.runtime.backends.onnx import FATAL
 
 PACKAGE = "onnxruntime"
 PROVIDERS = ("CPUExecutionProvider",)
@@ -31,6 +32,7 @@ def open_file(artifact: Artifact, graph: ModuleGraph) -> File:
     if options is None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
+        options.log_severity_level = FATAL
     wanted = list(artifact.providers or PROVIDERS)
     known = onnxruntime.get_available_providers()
     for provider in wanted:
@@ -157,6 +159,7 @@ def _session(artifact: Artifact, content: bytes, level: Any) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = level
+    options.log_severity_level = FATAL
     # What the file names lies beside it.
     beside = str(Path(str(artifact.source)).resolve().parent)
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", beside)

@@ -114,6 +114,11 @@ TAKEN = {
     "traced": (lambda: torch.jit.trace(nn.Linear(4, 3), X), (X,)),
     "exported": (lambda: torch.export.export(nn.Linear(4, 3), (X,)).module(), (X,)),
     "lazy": (lambda: nn.LazyLinear(4), (X,)),
+    "lazy, with statistics": (
+        lambda: nn.Sequential(nn.LazyConv1d(4, 3), nn.LazyBatchNorm1d()),
+        (torch.randn(2, 3, 9),),
+    ),
+    "compiled": (lambda: torch.compile(nn.Linear(4, 3)), (X,)),
     "parametrised": (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), (X,)),
     "parametrised, the old way": (lambda: nn.utils.weight_norm(nn.Linear(4, 3)), (X,)),
     "a dict of tensors": (
@@ -166,6 +171,21 @@ TAKEN = {
     "infinite where there is a mask": (
         lambda: Layer(lambda m, x: x.masked_fill(x > 0, -torch.inf)),
         (X,),
+    ),
+    "limits for what is infinite": (lambda: Layer(lambda m, x: torch.nan_to_num(x / 0)), (X,)),
+    "a quantile": (lambda: Layer(lambda m, x: x.quantile(0.3, -1)), (torch.randn(3, 7),)),
+    "a sum that cancels": (
+        lambda: Layer(lambda m, x: F.interpolate(x, size=[1, 1], mode="bicubic")),
+        (torch.randn(1, 1, 4, 4),),
+    ),
+    "a cross product": (
+        lambda: Layer(lambda m, x, y: torch.linalg.cross(x, y)),
+        (torch.randn(4, 3), torch.randn(4, 3)),
+    ),
+    "a phase of many turns": (lambda: Layer(lambda m, x: torch.sinc(x)), (X,)),
+    "an inverse, which is none where rows are equal": (
+        lambda: Layer(lambda m, x: torch.linalg.inv(x)),
+        (torch.randn(3, 3) + 3 * torch.eye(3),),
     ),
     "magnitudes of tiny complex numbers": (
         lambda: Layer(lambda m, x: torch.fft.rfft(x).abs()),
