@@ -1,31 +1,22 @@
 """Write a bundle: all of it, or nothing."""
 
 import copy
-import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from safetensors.numpy import save
-from torch import Tensor
-
-import deploy_bias
 from deploy_bias.bundle import MANIFEST, PARITY, Bundle
-from deploy_bias.bundle.contract import Precision
-from deploy_bias.bundle.manifest import Artifact, File, Label, Manifest
-from deploy_bias.errors import BackendError, BundleError, OptionError, SourceError
-from deploy_bias.export.backends import EXPORTERS, Exported, Exporter, LabelOf, exporter
-from deploy_bias.export.graph import ExportGraph
-from deploy_bias.export.graphs.model import model_graphs, offline_graphs, streaming_notes
+from deploy_bias.errors import BundleError, OptionError, SourceError
+from deploy_bias.export.backends import EXPORTERS, Exporter, exporter
+from deploy_bias.export.graphs.model import streaming_notes
+from deploy_bias.export.mixed import choose_float_layers
 from deploy_bias.export.options import ExportOptions
 from deploy_bias.export.parity.gate import Gate, one_thread
 from deploy_bias.export.parity.results import Mismatch, Report
-from deploy_bias.export.parity.vectors import rollout_vectors, vectors_of
-from deploy_bias.export.sources import Bias, Source, Vocabulary, read_source
+from deploy_bias.export.recordings import read_utterances
+from deploy_bias.export.sources import Bias, Source, read_source
 from deploy_bias.export.sources.state_dict import check_finite
-from deploy_bias.packages import message
+from deploy_bias.export.writer import BundleWriter, write_manifest, write_tensors
 from deploy_bias.runtime.backends import require
 from deploy_bias.runtime.proof import check, require_proof
 
@@ -40,6 +31,7 @@ def export_bundle(
     *,
     config: Path | None = None,
     checkpoint: Path | None = None,
+    recordings: Path | None = None,
     progress: Progress = lambda stage: None,
 ) -> Report:
     """Export a model, prove the result, and write it as a bundle.
@@ -52,6 +44,8 @@ def export_bundle(
         options: what to export, and how.
         config: config.yaml, if it is not in the folder.
         checkpoint: the .pth, if it is not in the folder or the folder holds several.
+        recordings: lines of a file, a tab and its words, on which the precision "auto" counts
+            word errors; without them, labels.
         progress: called with the name of each stage.
 
     Returns:
@@ -82,58 +76,34 @@ def export_bundle(
         progress(f"take --offline, for whole utterances: {model.whole_alone}")
         _check_dynamic("--offline, which this model needs", exporters)
         options = options.model_copy(update={"offline": True})
+    auto = any("auto" in precisions for precisions in plan.values())
+    if recordings is not None and not auto:
+        raise OptionError("--recordings: only --precision auto counts words; add it.")
+    utterances = [] if recordings is None else read_utterances(recordings)
     if not model.parts and set(options.precisions) != {"fp32"}:
         raise OptionError(
             f"--precision {','.join(options.precisions)}: a bias has no linear layers to quantise; "
             "leave --precision out, or give the whole experiment."
         )
-    static = model_graphs(model, options)
-    for note in streaming_notes(static):
+    writer = BundleWriter(model, options, exporters, progress)
+    for note in streaming_notes(writer.static):
         progress(note)
-    flexible = model_graphs(model, options, dynamic=True) if options.dynamic else static
-    whole = offline_graphs(model, options) if options.offline else []
-    weights = _save(
-        {name: tensor for graph in (*whole, *static) for name, tensor in graph.weights().items()}
-    )
-    versions = _versions(exporters.values())
-
-    def label(precision: Precision) -> LabelOf:
-        return lambda graphs: Label(
-            exporter=versions,
-            weights_sha256=_sha256(weights),
-            precision=precision,
-            graphs=tuple(graph.contract for graph in graphs),
-        )
-
     with _scratch_beside(output) as scratch:
         folder = Path(scratch) / output.name
-        folder.mkdir()
-        artifacts = []
-        for name, maker in exporters.items():
-            graphs = [*whole, *flexible] if maker.DYNAMIC else static
-            for precision in plan[name]:
-                progress(f"export to {name}, {precision}")
-                for exported in maker.export(graphs, precision, label(precision)):
-                    artifacts.append(_write_artifact(folder, name, precision, exported))
-        progress("write the test vectors")
-        vectors = _save(_vectors([*whole, *static], model))
-        manifest = Manifest(
-            exporter=versions,
-            source=model.info,
-            options=options.model_dump(mode="json", exclude_defaults=True),
-            weights=_write(folder, "weights.safetensors", weights),
-            vectors=_write(folder, "vectors.safetensors", vectors),
-            **_write_tokens(folder, model.vocabulary),
-            artifacts=tuple(artifacts),
-        )
-        _write_manifest(folder, manifest)
+        if auto:
+            trial = Path(scratch) / "trial"
+            writer.write(trial, {next(name for name in plan if "auto" in plan[name]): ["auto"]})
+            graphs = [*writer.whole, *writer.static]
+            wanted = (utterances, options.max_wer_loss, progress)
+            writer.keep_in_float32(choose_float_layers(Bundle(trial), graphs, *wanted))
+        manifest = writer.write(folder, plan)
         gate = Gate(Bundle(folder))
         report = gate.report(tuple(exporters), progress)
         if not report.passed:
             raise Mismatch(report)
         (folder / PARITY).write_text(report.to_json(), encoding="utf-8")
-        limits = _write(folder, "limits.safetensors", _save(gate.limits()))
-        _write_manifest(folder, manifest.model_copy(update={"limits": limits}))
+        limits = write_tensors(folder, "limits.safetensors", gate.limits())
+        write_manifest(folder, manifest.model_copy(update={"limits": limits}))
         _check_quantized(Bundle(folder), progress)
         _replace(folder, output, Path(scratch))
     return report
@@ -171,39 +141,6 @@ def _read(
     return Source(kind, {"module": kind}, biases=copies)
 
 
-def _save(tensors: Mapping[str, Tensor]) -> bytes:
-    return save({name: tensor.numpy().copy() for name, tensor in tensors.items()})
-
-
-def _versions(exporters: Iterable[Exporter]) -> dict[str, str]:
-    packages = {package for maker in exporters for package in maker.VERSIONS}
-    try:
-        found = {package: version(package) for package in sorted(packages)}
-    except PackageNotFoundError as error:
-        raise BackendError(message(str(error.name), "export", error)) from error
-    return {"deploy_bias": deploy_bias.__version__, **found}
-
-
-def _write_artifact(
-    folder: Path, backend_name: str, precision: Precision, exported: Exported
-) -> Artifact:
-    return Artifact(
-        **_write(folder, exported.path, exported.data).model_dump(),
-        backend=backend_name,
-        precision=precision,
-        graphs=tuple(graph.contract for graph in exported.graphs),
-        operators=exported.operators,
-    )
-
-
-def _vectors(graphs: Sequence[ExportGraph], model: Source) -> dict[str, Tensor]:
-    vectors = {name: tensor for graph in graphs for name, tensor in vectors_of(graph).items()}
-    if model.frames:
-        by_name = {graph.contract.name: graph for graph in graphs}
-        vectors |= rollout_vectors(by_name["decoder"], by_name["joint"], model.frames)
-    return vectors
-
-
 def _check_quantized(bundle: Bundle, progress: Progress) -> None:
     """Check what the gate judged on other cases than those that are stored.
 
@@ -214,38 +151,6 @@ def _check_quantized(bundle: Bundle, progress: Progress) -> None:
         kinds = [kind for kind in bundle.manifest.precisions(name) if kind != "fp32"]
         if kinds:
             require_proof(check(bundle, [name], kinds, progress=progress))
-
-
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    text = manifest.model_dump_json(indent=1) + "\n"
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
-
-
-def _write_tokens(folder: Path, vocabulary: Vocabulary | None) -> dict[str, Any]:
-    """Write tokens.txt as the field has it: a token and its number in each line.
-
-    Returns:
-        The fields of the manifest about tokens.
-    """
-    if vocabulary is None:
-        return {}
-    lines = [f"{token} {number}\n" for number, token in enumerate(vocabulary.tokens)]
-    model = vocabulary.bpe_model
-    known = vocabulary.token_type in ("bpe", "char", "word", "phn")
-    return {
-        "tokens": _write(folder, "tokens.txt", "".join(lines).encode()),
-        "token_type": vocabulary.token_type if known else None,
-        "bpe_model": None if model is None else _write(folder, "bpe.model", model),
-    }
-
-
-def _write(folder: Path, path: str, data: bytes) -> File:
-    (folder / path).write_bytes(data)
-    return File(path=path, sha256=_sha256(data), bytes=len(data))
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _check_output(output: Path) -> None:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -50,6 +51,8 @@ class ExportGraph(ABC):
     contract: GraphContract
     relative_limit: float
     decisive: float = 0.01
+    float_layers: Mapping[str, str] = MappingProxyType({})
+    """The `nn.Linear` of its module that the precision "auto" leaves in float32, and why."""
     stored_cases: tuple[str, ...]
     """The cases that a bundle holds as test vectors; none that forks or resets."""
     grain: torch.dtype | None = None

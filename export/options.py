@@ -35,6 +35,7 @@ class ExportOptions(Strict):
     backends: names; default all that have one of the precisions and run here.
     precisions: of the linear layers, each a set of artifacts of its own; a backend that has one of
         them is left out for the others.
+    max_wer_loss: word errors that "auto" may make more than float32, in % of the words.
     query_length: rows of the scores; default key_length.
     key_length: columns of the scores; default 256, or max_positions if that is less.
     context: rows of the decoder's windows; default 256, or what fits if that is less.
@@ -53,6 +54,7 @@ class ExportOptions(Strict):
 
     backends: tuple[str, ...] = ()
     precisions: tuple[Precision, ...] = Field(("fp32",))
+    max_wer_loss: float = Field(0.5, ge=0, le=100, allow_inf_nan=False)
     query_length: int | None = Field(None, strict=True)
     key_length: int | None = Field(None, strict=True)
     context: int | None = Field(None, strict=True)
@@ -152,5 +154,6 @@ def _explain(error: ValidationError) -> str:
         if name == "precisions" and isinstance(value, str):
             return f"--precision {value!r} is unknown; choose from {', '.join(choices)}."
         return f"{_flag(name)} must be {' or '.join(choices)}, got {value!r}."
-    kind = {"int_type": "an int", "bool_parsing": "true or false"}.get(first["type"], "of its type")
+    kinds = {"int_type": "an int", "bool_parsing": "true or false", "max_wer_loss": "0 to 100"}
+    kind = kinds.get(name) or kinds.get(first["type"], "of its type")
     return f"{_flag(name)} must be {kind}, got {value!r}."

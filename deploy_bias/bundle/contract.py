@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 from deploy_bias.errors import BundleError
 
 DType = Literal["float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"]
-Precision = Literal["fp32", "int8", "int4"]
+Precision = Literal["fp32", "int8", "int4", "auto"]
 """Of the linear layers' weights; inputs, outputs and state are float32 in each.
 
 - "int8": 8-bit weights, and what a layer is fed is quantised to 8 bits as it comes.
 - "int4": the same with 4-bit weights.
+- "auto": as int8, but for the layers that `Manifest.float_layers` names.
 """
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 

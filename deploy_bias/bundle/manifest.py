@@ -62,7 +62,8 @@ class Manifest(Strict):
     """manifest.json.
 
     source: the files that were exported. vectors: inputs of each graph and what eager makes of
-    them. limits: what is allowed beside that; none until the gate has passed. options:
+    them. limits: what is allowed beside that; none until the gate has passed. float_layers: the
+    linear layers of each graph that "auto" leaves in float32, each with the reason. options:
     what was asked for, see `deploy_bias.export.options.ExportOptions`.
     """
 
@@ -70,6 +71,7 @@ class Manifest(Strict):
     format_version: PositiveInt = FORMAT_VERSION
     exporter: dict[str, str]
     source: dict[str, str]
+    float_layers: dict[str, dict[str, str]] = Field(default_factory=dict)
     options: dict[str, Any]
     weights: File
     vectors: File

@@ -17,7 +17,7 @@ from deploy_bias.model.bias.toeplitz import toeplitz_by_gather
 
 VERSIONS = ("torch", "executorch", "torchao")
 DYNAMIC = False
-PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "int4")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "int4", "auto")
 STAGE = "delegate"
 GROUP = 32
 """Weights that share a scale in int4. XNNPACK has no smaller groups; larger ones err more."""
@@ -27,7 +27,7 @@ def export(graphs: Sequence[ExportGraph], precision: Precision, label: LabelOf) 
     """Export all graphs as model.pte, with the label as a constant method."""
     programs = {
         graph.contract.name: torch.export.export(
-            quantize(graph.module(toeplitz_by_gather), precision),
+            quantize(graph.module(toeplitz_by_gather), precision, graph.float_layers),
             graph.example_inputs(),
             dynamic_shapes=graph.dynamic_shapes(),
         )
@@ -72,12 +72,14 @@ def _check_bounds(program: torch.export.ExportedProgram) -> None:
             )
 
 
-def quantize(module: nn.Module, precision: Precision) -> nn.Module:
+def quantize(
+    module: nn.Module, precision: Precision, float_layers: Collection[str] = ()
+) -> nn.Module:
     """Return a module with quantised linear layers: 8 bits a row, or 4 bits a group.
 
     By torchao and not pt2e: that cuts the decoder of ESPnet's recipe size into 7 delegates, this
     leaves one (0.66 ms a step against 0.69, the same error). A row that is no whole number of
-    groups is left at 8 bits.
+    groups is left at 8 bits. In "auto" 8 bits, and `float_layers` as they are.
     """
     if precision == "fp32":
         return module
@@ -90,6 +92,8 @@ def quantize(module: nn.Module, precision: Precision) -> nn.Module:
     groups = config(weight_dtype=int4, weight_granularity=PerGroup(GROUP))
     module = copy.deepcopy(module)
     layers = {name: m for name, m in module.named_modules() if isinstance(m, nn.Linear)}
+    if precision == "auto":
+        layers = {name: layer for name, layer in layers.items() if name not in float_layers}
     grouped = {
         name for name, m in layers.items() if precision == "int4" and m.in_features % GROUP == 0
     }

@@ -19,12 +19,12 @@ from deploy_bias.model.bias.toeplitz import toeplitz_by_repeat
 
 VERSIONS = ("torch", "onnx", "onnxscript", "onnxruntime")
 DYNAMIC = True
-PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "int4")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "int4", "auto")
 STAGE = "ONNX optimised"
 OPSET = 20
 LARGEST_FOLDED = 8192
 """Elements of the largest constant that the exporter may compute."""
-BLOCKS: dict[Precision, tuple[int, int]] = {"int8": (8, 64), "int4": (4, 32)}
+BLOCKS: dict[Precision, tuple[int, int]] = {"int8": (8, 64), "int4": (4, 32), "auto": (8, 64)}
 """Bits of a weight, and the weights that share a scale: where larger blocks gain no time."""
 
 
@@ -93,9 +93,10 @@ def _export_one(graph: ExportGraph, precision: Precision, label: LabelOf) -> Exp
     onnxscript.optimizer.fold_constants(program.model, output_size_limit=LARGEST_FOLDED)
     onnxscript.optimizer.remove_unused_nodes(program.model)
     model = program.model_proto
-    layers = sum(isinstance(m, nn.Linear) for m in module.modules())
+    layers = {name: m for name, m in module.named_modules() if isinstance(m, nn.Linear)}
     if precision != "fp32" and layers:
-        quantize(model, precision, layers)
+        names = graph.float_layers if precision == "auto" else ()
+        quantize(model, precision, len(layers), [layers[name].weight for name in names])
     # Stack traces of the exporting machine: they would make two builds differ.
     for node in model.graph.node:
         del node.metadata_props[:]
@@ -117,7 +118,7 @@ def _export_one(graph: ExportGraph, precision: Precision, label: LabelOf) -> Exp
     )
 
 
-def quantize(model: Any, precision: Precision, layers: int) -> None:
+def quantize(model: Any, precision: Precision, layers: int, kept: Sequence[Tensor] = ()) -> None:
     """Put ONNX Runtime's MatMulNBits in the place of every linear layer.
 
     Not MatMulInteger, which quantises a whole batch by one scale, so that hypotheses change each
@@ -128,8 +129,9 @@ def quantize(model: Any, precision: Precision, layers: int) -> None:
 
     Args:
         model: changed in place.
-        precision: "int8" or "int4".
+        precision: any but "fp32".
         layers: how many linear layers it holds.
+        kept: the weights (outputs, inputs) of those that stay in float32.
 
     Raises:
         RuntimeError: another number was found, so the exporter writes linear layers in a new way.
@@ -150,6 +152,8 @@ def quantize(model: Any, precision: Precision, layers: int) -> None:
         if matrix is None:
             continue
         found += 1
+        if any(np.array_equal(matrix.T, weight.detach().numpy()) for weight in kept):
+            continue
         del weights[node.input[1]]
         packed, scales, _ = quantizer.qbits_block_quant(np.ascontiguousarray(matrix))
         x, name, *bias = node.input

@@ -38,8 +38,21 @@ def run(
     ] = None,
     precision: Annotated[
         list[str] | None,
-        typer.Option(help="Comma-separated: fp32, int8, int4. [default: fp32]"),
+        typer.Option(
+            help="Comma-separated: fp32, int8, int4, auto (int8 where it costs no words). "
+            "[default: fp32]"
+        ),
     ] = None,
+    recordings: Annotated[
+        Path | None,
+        typer.Option(
+            help="Lines of a file, a tab and its words, on which auto counts word errors. "
+            "[default: it counts labels along the stored utterances]"
+        ),
+    ] = None,
+    max_wer_loss: Annotated[
+        float, typer.Option(help="Word errors more than float32 in auto, in % of the words.")
+    ] = 0.5,
     query_length: Annotated[
         int | None, typer.Option(help="Rows of the scores. [default: key length]")
     ] = None,
@@ -90,6 +103,7 @@ def run(
         options = ExportOptions(
             backends=names(backend),
             precisions=names(precision) or ("fp32",),
+            max_wer_loss=max_wer_loss,
             query_length=query_length,
             key_length=key_length,
             context=context,
@@ -102,7 +116,13 @@ def run(
             dynamic=dynamic,
         )
         report = export_bundle(
-            source, output, options, config=config, checkpoint=checkpoint, progress=progress
+            source,
+            output,
+            options,
+            config=config,
+            checkpoint=checkpoint,
+            recordings=recordings,
+            progress=progress,
         )
     manifest = Bundle(output).manifest
     if as_json:
@@ -111,6 +131,9 @@ def run(
     total = size(sum(file.bytes for file in manifest.files))
     origin = manifest.source.get("checkpoint", "a module")
     out.print(f"[green]✓[/] {output}, from {origin}: {total}")
+    for name, layers in manifest.float_layers.items():
+        for layer, why in layers.items():
+            out.print(f"  auto keeps {name} {layer} in float32: {why}", soft_wrap=True)
     for line in [*options.plan()[1], *proven(report)]:
         out.print(f"  {line}")
     out.print(f"next: deploy-bias inspect {output}, deploy-bias verify {output}", soft_wrap=True)

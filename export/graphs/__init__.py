@@ -70,6 +70,7 @@ class BundleWeights:
 
     def __init__(self, bundle: Bundle) -> None:
         file = bundle.manifest.weights
+        self._float_layers = bundle.manifest.float_layers
         self.where = str(bundle.folder / file.path)
         self.tensors = {
             name: torch.from_numpy(array) for name, array in bundle.tensors(file).items()
@@ -86,4 +87,6 @@ class BundleWeights:
                 f"{self.where}: {contract.name} is of the kind {contract.kind!r}; supported: "
                 f"{', '.join(KINDS)}."
             )
-        return KINDS[contract.kind](contract, self.tensors, self.where)
+        graph = KINDS[contract.kind](contract, self.tensors, self.where)
+        graph.float_layers = self._float_layers.get(contract.name, {})
+        return graph

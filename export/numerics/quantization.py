@@ -7,16 +7,17 @@ from eager as these, ONNX Runtime's, whose scales are for 64 or 32 inputs and we
 times.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from deploy_bias.bundle.contract import Precision
-from deploy_bias.export.graph import Call, Tensors
+from deploy_bias.export.graph import Call, ExportGraph, Tensors
+from deploy_bias.model.bias.toeplitz import toeplitz
 
 GROUP = 32
 """The weights of a scale in int4."""
@@ -26,12 +27,14 @@ class Quantizing(TorchFunctionMode):
     """In its context every linear layer is quantised, but the mean of a normalisation is not.
 
     Args:
-        precision: "int8" or "int4".
+        precision: any but "fp32".
+        kept: weights whose layers stay in float32.
     """
 
-    def __init__(self, precision: Precision) -> None:
+    def __init__(self, precision: Precision, kept: Collection[Tensor] = ()) -> None:
         super().__init__()
         self.precision = precision
+        self._kept = {id(weight) for weight in kept}
 
     def __torch_function__(
         self,
@@ -42,26 +45,66 @@ class Quantizing(TorchFunctionMode):
     ) -> Any:
         """Run a function; a linear layer on quantised values."""
         # One output is a mean, see `deploy_bias.export.steps.normalization`.
-        if func is F.linear and args[1].shape[0] > 1:
+        if func is F.linear and args[1].shape[0] > 1 and id(args[1]) not in self._kept:
             x, weight, *bias = args
             rows = weights_in(self.precision, weight)
             return func(inputs_in_8_bits(x), rows, *bias, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
-def quantized(call: Call, precision: Precision) -> Call:
-    """Return an eager function with its linear layers quantised."""
+class Twin:
+    """The module that is exported of a graph, with some of its linear layers quantised.
 
-    def quantized(inputs: Tensors) -> dict[str, Tensor]:
+    Attributes:
+        layers: those that a quantised export quantises, by name.
+    """
+
+    def __init__(self, graph: ExportGraph) -> None:
+        self._contract = graph.contract
+        self._module = graph.module(toeplitz)
+        # One output is a mean, see `deploy_bias.export.steps.normalization`.
+        self.layers = {
+            name: layer
+            for name, layer in self._module.named_modules()
+            if isinstance(layer, nn.Linear) and layer.out_features > 1
+        }
+
+    def call(self, float_layers: Collection[str]) -> Call:
+        """Return what it computes if all other layers are quantised as in int8."""
+        kept = [self.layers[name].weight for name in float_layers]
+
+        def call(inputs: Tensors) -> dict[str, Tensor]:
+            tensors = [
+                inputs[spec.name].to(getattr(torch, spec.dtype)) for spec in self._contract.inputs
+            ]
+            with torch.no_grad(), Quantizing("auto", kept):
+                outputs = self._module(*tensors)
+            outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
+            names = (spec.name for spec in self._contract.outputs)
+            return dict(zip(names, outputs, strict=True))
+
+        return call
+
+
+def quantized(graph: ExportGraph, precision: Precision) -> Call:
+    """Return eager float32 with its linear layers quantised.
+
+    In "auto" by the module that is exported, for it is its layers that `float_layers` names.
+    """
+    if precision == "auto":
+        return Twin(graph).call(graph.float_layers)
+    call = graph.eager(torch.float32)
+
+    def run(inputs: Tensors) -> dict[str, Tensor]:
         with Quantizing(precision):
             return call(inputs)
 
-    return quantized
+    return run
 
 
 def weights_in(precision: Precision, weight: Tensor) -> Tensor:
     """Quantise weights, a scale for each row; in int4 for 32 weights of it."""
-    if precision == "int8":
+    if precision != "int4":
         return _symmetric(weight, 8)
     size = weight.shape[1]
     whole = F.pad(weight, (0, -size % GROUP))

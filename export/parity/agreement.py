@@ -37,10 +37,15 @@ from deploy_bias.export.parity.results import Agreement
 from deploy_bias.export.rollout import Outputs, run_case
 from deploy_bias.export.sources.frames import RECORDED, SYNTHETIC
 
-REQUIRED: dict[Precision, float | None] = {"fp32": 1.0, "int8": 0.99, "int4": None}
+REQUIRED: dict[Precision, float | None] = {
+    "fp32": 1.0,
+    "int8": 0.99,
+    "int4": None,
+    "auto": 0.99,
+}
 """The share that must agree; that of int4 is told and not judged, nor that of int8 on synthetic
 frames, for no speech is decoded there."""
-EXPLAINED: dict[Precision, float] = {"int8": 3.0, "int4": 5.0}
+EXPLAINED: dict[Precision, float] = {"int8": 3.0, "int4": 5.0, "auto": 3.0}
 """How much further off than quantised eager a backend may be: `benchmarks.measure_precision` saw
 1.9 and 3.0 at most, of random models too small for it, on ONNX Runtime, whose inputs are
 quantised to a range that is symmetric about zero."""
@@ -124,8 +129,8 @@ class AgreementProof:
         self, decoder: ExportGraph, joint: ExportGraph, vectors: Mapping[str, np.ndarray]
     ) -> None:
         self.contract = decoder.contract
-        self.decoder = decoder.eager(torch.float32)
-        self.joint = joint.eager(torch.float32)
+        self.graphs = (decoder, joint)
+        self.decoder, self.joint = (graph.eager(torch.float32) for graph in self.graphs)
         names = {tuple(key.split("/")[:2]) for key in vectors if key.startswith(_KINDS)}
         if not names:
             raise BundleError("no encoder frames among the test vectors; export again.")
@@ -158,7 +163,7 @@ class AgreementProof:
         explained = self._quantized(
             "decoder",
             precision,
-            lambda: tally(quantized(self.decoder, precision), self._joint(precision)),
+            lambda: tally(quantized(self.graphs[0], precision), self._joint(precision)),
         )
         found = tally(decoder, partial(_in_batches, joint))
         return {
@@ -204,7 +209,7 @@ class AgreementProof:
                     tally.compare(*(self._eager_logits(side, out) for side in frames))
             return {name: tally}
 
-        explained = self._quantized(name, precision, lambda: tally(quantized(eager, precision)))
+        explained = self._quantized(name, precision, lambda: tally(quantized(encoder, precision)))
         return _agreement(tally(call)[name], explained[name], SYNTHETIC, precision)
 
     def _quantized(
@@ -243,7 +248,7 @@ class AgreementProof:
         return _logits(self.joint, frames, out)
 
     def _joint(self, precision: Precision) -> Logits:
-        return partial(_logits, quantized(self.joint, precision))
+        return partial(_logits, quantized(self.graphs[1], precision))
 
 
 def limit_of(distance: float, precision: Precision) -> float:

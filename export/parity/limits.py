@@ -30,7 +30,7 @@ def distance_limits(
     graph: ExportGraph, vectors: Mapping[str, np.ndarray], precision: Precision
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield how far the outputs of a quantised graph may be from the stored ones, by name."""
-    call = quantized(graph.eager(torch.float32), precision)
+    call = quantized(graph, precision)
     squares = {spec.name: torch.zeros(2, dtype=torch.float64) for spec in graph.contract.outputs}
     for _, steps, expected in stored_cases(graph.contract, vectors):
         outputs = run_case(graph.contract, call, steps, torch.float32)

@@ -13,7 +13,7 @@ from deploy_bias.errors import MismatchError
 from deploy_bias.export.parity.allowed import Deviation
 from deploy_bias.export.sources.frames import SYNTHETIC
 
-ProvenPrecision = Literal["fp32", "fp16", "bf16", "int8", "int4"]
+ProvenPrecision = Literal["fp32", "fp16", "bf16", "int8", "int4", "auto"]
 """What was proven is in: our own exports have no half precision, but files of others have."""
 
 

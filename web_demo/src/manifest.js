@@ -21,7 +21,7 @@ import * as schema from "./schema.js";
 export const FORMAT = "deploy_bias";
 export const FORMAT_VERSION = 2;
 
-const precision = schema.literal("fp32", "int8", "int4");
+const precision = schema.literal("fp32", "int8", "int4", "auto");
 const sha256 = schema.pattern(/^[0-9a-f]{64}$/);
 const texts = schema.dictionary(schema.string);
 const counts = schema.dictionary(schema.integer);
@@ -60,6 +60,7 @@ export const manifestSchema = schema.object(
   {
     format: schema.string,
     format_version: schema.positive,
+    float_layers: schema.dictionary(texts),
     limits: schema.nullable(file),
     tokens: schema.nullable(file),
     token_type: schema.nullable(schema.literal("bpe", "char", "word", "phn")),

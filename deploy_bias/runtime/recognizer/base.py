@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import takewhile
 from pathlib import Path
@@ -19,6 +19,7 @@ from deploy_bias.bundle.contract import Precision, settings_of
 from deploy_bias.bundle.settings import EncoderSettings, FrontendSettings
 from deploy_bias.errors import BundleError, ContractError, OptionError
 from deploy_bias.runtime.decoder import Decoder
+from deploy_bias.runtime.graph import Graph
 from deploy_bias.runtime.joint import Joint
 from deploy_bias.runtime.phrases import Phrases, spell
 from deploy_bias.runtime.proof.fallback import Check, load_checked
@@ -72,19 +73,22 @@ class BaseRecognizer(ABC):
                 f"{self.WAY_OUT}"
             )
         self.tokens = Tokens(bundle)
-        self.decoder = Decoder(graphs["decoder"])
-        self.joint = Joint(graphs["joint"])
-        self.frontend, encoder = (graphs[name] for name in self.GRAPHS)
-        self.encoder_graph = encoder
-        self.frontend_settings = settings_of(self.frontend.contract, FrontendSettings)
-        self.encoder_settings = settings_of(encoder.contract, EncoderSettings)
-        self.sample_rate = self.frontend_settings.fs
-        hop = self.encoder_settings.stride * self.frontend_settings.hop_length
-        self.frame_seconds = hop / self.sample_rate
+        self.use(graphs)
         self.lead_in_samples = round(lead_in * self.sample_rate)
         self._search, self._search_options = search, search_options
         self._hotwords = self._spelt(hotwords)
         self.open_search().close()  # so that an error in its options shows here
+
+    def use(self, graphs: Mapping[str, Graph]) -> None:
+        """Take graphs, by name; streams that are open keep those that they were opened with."""
+        self.decoder = Decoder(graphs["decoder"])
+        self.joint = Joint(graphs["joint"])
+        self.frontend, self.encoder_graph = (graphs[name] for name in self.GRAPHS)
+        self.frontend_settings = settings_of(self.frontend.contract, FrontendSettings)
+        self.encoder_settings = settings_of(self.encoder_graph.contract, EncoderSettings)
+        self.sample_rate = self.frontend_settings.fs
+        hop = self.encoder_settings.stride * self.frontend_settings.hop_length
+        self.frame_seconds = hop / self.sample_rate
 
     def open_search(self, hotwords: Phrases | None = None) -> Search:
         """Open the search of a stream; None are the hotwords of the recogniser."""

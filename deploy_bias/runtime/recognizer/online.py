@@ -16,7 +16,7 @@ Speech2Text computes: a chunk of features for each decoding window, the encoder,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from deploy_bias.bundle.contract import Precision
 from deploy_bias.errors import OptionError
 from deploy_bias.runtime.encoder import Encoder
 from deploy_bias.runtime.features import FeatureStream
+from deploy_bias.runtime.graph import Graph
 from deploy_bias.runtime.phrases import Phrases
 from deploy_bias.runtime.proof.fallback import Check
 from deploy_bias.runtime.recognizer.base import LEAD_IN, BaseRecognizer, BaseStream
@@ -102,8 +103,12 @@ class Recognizer(BaseRecognizer):
                 f"search {search!r} takes whole utterances; take another one for streams, or a "
                 "bundle that was exported with --offline."
             )
-        self.encoder = Encoder(self.encoder_graph)
         self.endpoint_rules = endpoint_rules or EndpointRules()
+
+    def use(self, graphs: Mapping[str, Graph]) -> None:
+        """Take graphs, by name; streams that are open keep those that they were opened with."""
+        super().use(graphs)
+        self.encoder = Encoder(self.encoder_graph)
         settings = self.frontend_settings
         self.chunking = settings.chunking
         self.window_seconds = settings.decoding_window / settings.fs
