@@ -5,11 +5,13 @@ of the encoder, the decoder and the joint network are put in order by what each 
 the outputs of its graph move on the stored cases (root mean square) with that layer quantised and
 no other. The first ones are kept in float32, as few as are needed.
 
-What "costs" is: more word errors on the recordings of the user than eager float32 makes; or,
-without recordings, labels along the stored utterances that eager float32 does not prefer.
+What "costs" is: more word errors on the recordings of the user than eager float32 makes. Without
+recordings it is another text than float32's of the speech in the package, and labels along the
+stored utterances that float32 does not prefer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ from deploy_bias.export.graph import Call, ExportGraph
 from deploy_bias.export.numerics.quantization import Twin
 from deploy_bias.export.parity.agreement import REQUIRED, AgreementProof
 from deploy_bias.export.parity.vectors import stored_cases
-from deploy_bias.export.recordings import Utterance, hear
+from deploy_bias.export.recordings import Heard, Utterance, hear, shipped_speech
 from deploy_bias.export.rollout import run_case
 from deploy_bias.runtime import open_recognizer
 
@@ -55,19 +57,17 @@ def choose_float_layers(
     vectors = bundle.tensors(bundle.manifest.vectors)
     twins = {g.contract.name: Twin(g) for g in graphs if g.contract.kind in QUANTIZED}
     layers = [(name, layer) for name, twin in twins.items() for layer in twin.layers]
-    cost = (
-        _word_cost(bundle, graphs, utterances, max_wer_loss)
-        if utterances
-        else _label_cost(graphs, vectors)
-    )
+    costs = [_word_cost(bundle, graphs, utterances or shipped_speech(), max_wer_loss)]
+    if not utterances:
+        costs.append(_label_cost(graphs, vectors))
 
     def keep(kept: Sequence[tuple[str, str]]) -> tuple[bool, str]:
-        return cost(
-            {
-                name: twin.call([layer for graph, layer in kept if graph == name])
-                for name, twin in twins.items()
-            }
-        )
+        calls = {
+            name: twin.call([layer for graph, layer in kept if graph == name])
+            for name, twin in twins.items()
+        }
+        judged = [cost(calls) for cost in costs]
+        return all(is_cheap for is_cheap, _ in judged), ", ".join(told for _, told in judged)
 
     progress("try all layers in int8")
     is_cheap, told = keep(())
@@ -95,7 +95,7 @@ def choose_float_layers(
     chosen: FloatLayers = {}
     for name, layer in order[:many]:
         chosen.setdefault(name, {})[layer] = (
-            f"in int8 it moves the outputs by {moved[name, layer]:.1%}; all layers in int8: {told}; "
+            f"in int8 it moves the outputs by {moved[name, layer]:.1%}; all in int8: {told}; "
             f"with {many} of {len(order)} in float32: {after}"
         )
         progress(f"keep {name} {layer} in float32: alone it moves {moved[name, layer]:.1%}")
@@ -128,20 +128,24 @@ def _word_cost(
     contracts = {graph.contract.name: graph.contract for graph in graphs}
     eager = {graph.contract.name: graph.eager(torch.float32) for graph in graphs}
 
-    def recognized(calls: Mapping[str, Call]) -> tuple[int, int]:
+    def recognized(calls: Mapping[str, Call]) -> Heard:
         chosen = {**eager, **calls}
         recognizer.use(
             {name: eager_graph(contracts[name], call, sha256) for name, call in chosen.items()}
         )
-        heard = hear(recognizer, utterances)
-        return heard.errors, heard.words
+        return hear(recognizer, utterances)
 
-    before, words = recognized({})
+    before = recognized({})
+    if not any(one.words for one in utterances):
+        utterances = [
+            replace(one, words=text) for one, text in zip(utterances, before.texts, strict=True)
+        ]
+        before = recognized({})
 
     def cost(calls: Mapping[str, Call]) -> tuple[bool, str]:
-        errors, _ = recognized(calls)
-        told = f"{errors} word errors of {words}, float32 makes {before}"
-        return 100 * (errors - before) <= allowed * words, told
+        heard = recognized(calls)
+        told = f"{heard.errors} word errors of {heard.words}, float32 makes {before.errors}"
+        return 100 * (heard.errors - before.errors) <= allowed * heard.words, told
 
     return cost
 
@@ -149,13 +153,10 @@ def _word_cost(
 def _label_cost(graphs: Sequence[ExportGraph], vectors: Mapping[str, np.ndarray]) -> Cost:
     by_name = {graph.contract.name: graph for graph in graphs}
     proof = AgreementProof(by_name["decoder"], by_name["joint"], vectors)
-    encoders = [graph for graph in graphs if graph.contract.kind in ("encoder", "offline_encoder")]
     required = REQUIRED["int8"] or 0.0
 
     def cost(calls: Mapping[str, Call]) -> tuple[bool, str]:
         judged = list(proof.judge(calls["decoder"], calls["joint"], "int8").values())
-        for graph in encoders:
-            judged.append(proof.judge_encoder(graph, calls[graph.contract.name], "int8"))
         counted = [one for one in judged if one.compared]
         share = min((one.share for one in counted), default=1.0)
         finite = all(one.finite for one in judged)

@@ -1,16 +1,20 @@
 """Recordings with the words that they say, and how many of them a recogniser loses."""
 
+import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from deploy_bias.cli.recordings import read_manifest, readable
 
 from deploy_bias.cli.audio import AudioFile
+from deploy_bias.cli.recordings import read_manifest, readable
 from deploy_bias.errors import SourceError
 from deploy_bias.packages import needed
 from deploy_bias.runtime import OfflineRecognizer, Recognizer
+
+SPEECH = Path(str(files("deploy_bias"))) / "data/digits/wavs"
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,17 @@ def read_utterances(manifest: Path) -> list[Utterance]:
         samples = np.concatenate([block.samples for block in blocks])
         name, rate = recording.file.name, blocks[0].sample_rate
         utterances.append(Utterance(name, recording.words, samples, rate))
+    return utterances
+
+
+def shipped_speech() -> list[Utterance]:
+    """Return the recordings that are in the package, without words: any model hears something."""
+    utterances = []
+    for path in sorted(SPEECH.glob("*.wav")):
+        with wave.open(str(path)) as file:
+            numbers = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+            samples = numbers.astype(np.float32) / 2**15
+            utterances.append(Utterance(path.name, "", samples, file.getframerate()))
     return utterances
 
 

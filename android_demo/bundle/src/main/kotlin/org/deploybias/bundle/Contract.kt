@@ -209,6 +209,7 @@ data class Manifest(
     @SerialName("format_version") val formatVersion: Int,
     val exporter: Map<String, String>,
     val source: Map<String, String>,
+    @SerialName("float_layers") val floatLayers: Map<String, Map<String, String>> = emptyMap(),
     val options: JsonObject,
     val weights: PlainFile,
     val vectors: PlainFile,
