@@ -58,7 +58,7 @@ def run(
     opened = Bundle(bundle)
     chosen = _choose(opened.manifest, names(backend), names(precision))
     if plot is not None:
-        _check_plot(plot)
+        check_plot(plot)
     measured: list[Measured] = []
     interrupted = False
     with stages(debug) as progress:
@@ -233,8 +233,13 @@ def _table(measured: Sequence[Measured]) -> Table:
     return table
 
 
-def _check_plot(path: Path) -> None:
-    """See that --plot can be drawn and written, before the work."""
+def check_plot(path: Path) -> None:
+    """See that --plot can be drawn and written, before the work.
+
+    Raises:
+        OptionError: it ends in nothing that can be drawn, or its folder cannot be written.
+        BackendError: matplotlib is not installed.
+    """
     with needed("matplotlib", "--plot"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -48,6 +48,10 @@ COMMANDS = {
         "deploy_bias.cli.evaluate",
         "Measure word errors, speed and latency of each backend and precision on recordings.",
     ),
+    "explain": (
+        "deploy_bias.export.cli.explain",
+        "Show where words are lost, one change at a time between eager float32 and each backend.",
+    ),
     "decode": (
         "deploy_bias.cli.decode",
         "Decode encoder frames: the search over the decoder and the joint network.",
