@@ -10,7 +10,16 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy_bias.bundle.contract import Precision
-from deploy_bias.cli.console import Debug, Json, names, out, print_json, print_table, stages
+from deploy_bias.cli.console import (
+    Debug,
+    Json,
+    Provider,
+    names,
+    out,
+    print_json,
+    print_table,
+    stages,
+)
 from deploy_bias.errors import OptionError
 
 if TYPE_CHECKING:
@@ -26,10 +35,7 @@ def run(
     precision: Annotated[
         list[str] | None, typer.Option(help="Comma-separated; if left out, all of the bundle.")
     ] = None,
-    provider: Annotated[
-        list[str] | None,
-        typer.Option(help="Execution providers of ONNX Runtime, the first one preferred."),
-    ] = None,
+    provider: Provider = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -37,6 +37,13 @@ out = Screen()
 errors = Screen(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Provider = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Comma-separated execution providers of ONNX Runtime, the first one preferred. "
+        "[default: CPUExecutionProvider]"
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and native logs.")]
 
 

@@ -10,7 +10,16 @@ from rich.table import Table
 
 from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import Precision
-from deploy_bias.cli.console import Debug, Json, out, print_json, print_table, stages
+from deploy_bias.cli.console import (
+    Debug,
+    Json,
+    Provider,
+    names,
+    out,
+    print_json,
+    print_table,
+    stages,
+)
 from deploy_bias.errors import OptionError, SourceError
 from deploy_bias.runtime import Decoder, Joint, load, open_search
 from deploy_bias.runtime.phrases import read_phrases, spell
@@ -47,6 +56,7 @@ def run(
     ],
     backend: Annotated[str, typer.Option(help="onnx, executorch or torchscript.")] = "onnx",
     precision: Annotated[Precision, typer.Option(help="Of the linear layers' weights.")] = "fp32",
+    provider: Provider = None,
     search: Annotated[SearchName, typer.Option(help=SEARCH_HELP)] = SearchName.greedy,
     beam_size: Annotated[
         int | None, typer.Option(help="Hypotheses of a beam search. [default: 5]")
@@ -70,7 +80,7 @@ def run(
     with stages(debug) as progress:
         progress(f"load {bundle} on {backend}")
         tokens = Tokens(opened)
-        graphs = load(opened, backend, precision)
+        graphs = load(opened, backend, precision, providers=names(provider))
         found = open_search(
             search.value,
             Decoder(graphs["decoder"]),

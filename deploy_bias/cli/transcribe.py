@@ -17,7 +17,18 @@ from rich.text import Text
 
 from deploy_bias.bundle.contract import Precision
 from deploy_bias.cli.audio import AudioFile, Block
-from deploy_bias.cli.console import Debug, Json, out, print_json, print_table, quiet, report, stages
+from deploy_bias.cli.console import (
+    Debug,
+    Json,
+    Provider,
+    names,
+    out,
+    print_json,
+    print_table,
+    quiet,
+    report,
+    stages,
+)
 from deploy_bias.cli.decode import SEARCH_HELP, SearchName, search_options
 from deploy_bias.cli.microphone import microphone_blocks
 from deploy_bias.cli.subtitles import FORMATS
@@ -51,6 +62,7 @@ def run(
     ] = None,
     backend: Annotated[str, typer.Option(help="onnx, executorch or torchscript.")] = "onnx",
     precision: Annotated[Precision, typer.Option(help="Of the linear layers' weights.")] = "fp32",
+    provider: Provider = None,
     search: Annotated[SearchName, typer.Option(help=SEARCH_HELP)] = SearchName.greedy,
     beam_size: Annotated[
         int | None, typer.Option(help="Hypotheses of a beam search. [default: 5]")
@@ -90,6 +102,7 @@ def run(
             backend,
             search.value,
             precision=precision,
+            providers=names(provider),
             lead_in=lead_in / 1000,
             hotwords=() if hotwords is None else read_phrases(hotwords),
             **options,
