@@ -95,8 +95,8 @@ function showBundle({ exporter, precisions }) {
 
 /** Loads the graphs; returns the model's rate. */
 async function loaded() {
-  await opened();
-  const { sampleRate } = await client.call("load", { precision: precision.value });
+  const { sampleRate } = await opened();
+  await client.call("load", { precision: precision.value });
   return sampleRate;
 }
 
@@ -112,13 +112,21 @@ function begin(port) {
 }
 
 async function listen() {
-  say(status, "Loading the model …");
-  const sampleRate = await loaded();
-  say(status, "Asking for the microphone …");
+  say(status, "Asking for the microphone and loading the model …");
+  const { sampleRate } = await opened();
   const { port1, port2 } = new MessageChannel();
-  const opened = await Microphone.open(sampleRate, port1, (message) => say(status, message));
-  microphone = opened;
-  opened.onended = () => stop("The microphone is gone. What was said is kept.");
+  // What is said while the model loads waits in the channel.
+  const [asked, ready] = await Promise.allSettled([
+    Microphone.open(sampleRate, port1, (message) => say(status, message)),
+    loaded(),
+  ]);
+  if (asked.status === "rejected") throw asked.reason;
+  if (ready.status === "rejected") {
+    await asked.value.close();
+    throw ready.reason;
+  }
+  microphone = asked.value;
+  microphone.onended = () => stop("The microphone is gone. What was said is kept.");
   listenButton.textContent = "Stop";
   listenButton.disabled = false;
   say(status, "Listening. Say something.");

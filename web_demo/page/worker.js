@@ -7,7 +7,7 @@
 
 import * as ort from "../ort/ort.wasm.bundle.min.mjs";
 import { Bundle, fetchBytes, webFolder } from "../src/bundle.js";
-import { zerosOf } from "../src/contract.js";
+import { settingsOf, zerosOf } from "../src/contract.js";
 import { BundleError } from "../src/errors.js";
 import { close, load } from "../src/graph.js";
 import { OnnxBackend } from "../src/onnx.js";
@@ -33,8 +33,10 @@ const calls = {
   async open() {
     bundle = await Bundle.open(webFolder(new URL("../bundle", import.meta.url), "bundle"));
     const { exporter, source } = bundle.manifest;
-    const precisions = bundle.precisions(backend.name);
-    return { exporter, source, precisions };
+    const graphs = bundle.manifest.artifacts.flatMap((artifact) => artifact.graphs);
+    const frontend = graphs.find(({ kind }) => kind === "frontend");
+    const sampleRate = frontend && settingsOf(frontend, "frontend").fs; // a bias hears nothing
+    return { exporter, source, sampleRate, precisions: bundle.precisions(backend.name) };
   },
 
   /**
@@ -51,7 +53,6 @@ const calls = {
       await recognizer.decode(new Float32Array(recognizer.sampleRate), recognizer.sampleRate); // warm
       loaded = { precision, recognizer };
     }
-    return { sampleRate: loaded.recognizer.sampleRate, runtime: backend.version };
   },
 
   /**
