@@ -48,7 +48,6 @@ def main(folder: Path) -> None:
         "onnxruntime": onnxruntime.__version__,
         "heard": hear(Recognizer(folder / "bundle")),
         "heard_int8": hear(Recognizer(folder / "bundle", precision="int8")),
-        "page": page(Recognizer(folder / "bundle", precision="int8")),
     }
     write(folder / "recordings.json", recordings)
     save_file(rollout(folder / "bundle"), folder / "rollout.safetensors")
@@ -60,7 +59,8 @@ def main(folder: Path) -> None:
 def hear(recognizer: Recognizer) -> dict[str, object]:
     heard: dict[str, object] = {}
     for path in sorted((DIGITS / "wavs").glob("*.wav")):
-        found = recognizer.decode(read(path), recognizer.sample_rate)
+        samples = read(path)
+        found = recognizer.decode(samples, recognizer.sample_rate)
         heard[path.name] = {
             "text": found.text,
             "tokens": found.tokens,
@@ -70,16 +70,9 @@ def hear(recognizer: Recognizer) -> dict[str, object]:
             "log_probs": found.log_probs,
             "words": [[word.text, word.start, word.end, word.confidence] for word in found.words],
             "confidence": found.confidence,
+            "utterances": [one.text for one in utterances(recognizer, samples)],
         }
     return heard
-
-
-def page(recognizer: Recognizer) -> dict[str, list[str]]:
-    """Return the texts of each recording as the page shows them, utterance by utterance."""
-    return {
-        path.name: [found.text for found in utterances(recognizer, read(path))]
-        for path in sorted((DIGITS / "wavs").glob("*.wav"))
-    }
 
 
 def read(path: Path) -> np.ndarray:

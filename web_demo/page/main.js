@@ -117,7 +117,10 @@ async function listen() {
   const { port1, port2 } = new MessageChannel();
   // What is said while the model loads waits in the channel.
   const [asked, ready] = await Promise.allSettled([
-    Microphone.open(sampleRate, port1, (message) => say(status, message)),
+    Microphone.open(sampleRate, port1, (message) => say(status, message)).then((opened) => {
+      say(status, "Listening. The model is loading; nothing is lost.");
+      return opened;
+    }),
     loaded(),
   ]);
   if (asked.status === "rejected") throw asked.reason;

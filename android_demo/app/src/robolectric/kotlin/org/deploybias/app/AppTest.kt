@@ -161,8 +161,9 @@ class AppTest {
             heard.jsonObject
                 .getValue(name)
                 .jsonObject
-                .getValue("text")
-                .jsonPrimitive.content
+                .getValue("utterances")
+                .jsonArray
+                .map { it.jsonPrimitive.content }
         activity.press(Words.LISTEN)
         activity.pick(1, 1 + demo().assetFiles.recordings.indexOf(name))
         activity.press(Words.START)
@@ -173,7 +174,7 @@ class AppTest {
             !demo().listening.isRunning
         }
         val lines = demo().listening.state.lines // one for each utterance: the speaker pauses
-        assertEquals(wanted, lines.joinToString(" "))
+        assertEquals(wanted, lines)
         assertTrue(lines.joinToString("\n") in activity.texts())
         assertTrue("$partials", partials.size > 2)
         assertTrue(checkNotNull(demo().listening.state.realTimeFactor) < 1)
