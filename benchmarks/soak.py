@@ -1,11 +1,11 @@
 """Hours of audio through one stream: memory and time must stay what they are after minutes.
 
-    python -m benchmarks.soak BUNDLE [--hours 10] [--backend onnx] [--search greedy]
+    python -m benchmarks.soak BUNDLE [--hours 10] [--backend onnx] [--search greedy] [--silence]
 
 Feeds the shipped recordings in random order, with random pauses, as fast as they are decoded, and
 prints resident memory and the time of a decoding window for each hour of audio. An endpoint begins
-a new utterance, as an application would. Exit status 1 if memory grew by more than 5 MB after the
-first tenth.
+a new utterance, as an application would; `--silence` is zeros without one. Exit status 1 if memory
+grew by more than 5 MB after the first tenth.
 """
 
 import argparse
@@ -33,13 +33,23 @@ def resident_mb() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
+def recordings() -> list[np.ndarray]:
+    """What the package holds."""
+    folder = Path(str(files("deploy_bias"))) / "data/digits/wavs"
+    return [soundfile.read(path, dtype="float32")[0] for path in sorted(folder.glob("*.wav"))]
+
+
+def silence() -> Iterator[np.ndarray]:
+    """Zeros without end."""
+    while True:
+        yield np.zeros(RATE, np.float32)
+
+
 def audio(seed: int) -> Iterator[np.ndarray]:
     """Recordings and pauses without end."""
-    random = np.random.default_rng(seed)
-    folder = Path(str(files("deploy_bias"))) / "data/digits/wavs"
-    recordings = [soundfile.read(path, dtype="float32")[0] for path in sorted(folder.glob("*.wav"))]
+    random, spoken = np.random.default_rng(seed), recordings()
     while True:
-        yield recordings[random.integers(len(recordings))]
+        yield spoken[random.integers(len(spoken))]
         pause = random.normal(0, 1e-4, int(RATE * random.uniform(0.2, 3.0)))
         yield pause.astype(np.float32)
 
@@ -50,6 +60,7 @@ def main() -> int:
     parser.add_argument("--hours", type=float, default=10.0)
     parser.add_argument("--backend", default="onnx")
     parser.add_argument("--search", default="greedy")
+    parser.add_argument("--silence", action="store_true", help="zeros, and never a reset")
     options = parser.parse_args()
     recognizer = Recognizer(options.bundle, options.backend, options.search, lead_in=0)
     # Ten rows, of an hour each by default.
@@ -61,14 +72,14 @@ def main() -> int:
     latencies: list[float] = []
     utterances, seconds, row_began = 0, 0.0, time.process_time()
     with recognizer.create_stream() as stream:
-        for samples in audio(seed=0):
+        for samples in silence() if options.silence else audio(seed=0):
             stream.accept_waveform(RATE, samples)
             seconds += samples.size / RATE
             while recognizer.is_ready(stream):
                 begun = time.perf_counter()
                 recognizer.decode_stream(stream)
                 latencies.append(time.perf_counter() - begun)
-                if recognizer.is_endpoint(stream):
+                if not options.silence and recognizer.is_endpoint(stream):
                     utterances += bool(recognizer.get_result(stream).text)
                     recognizer.reset(stream)
             if seconds >= every * (len(measured) + 1):

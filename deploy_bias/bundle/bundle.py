@@ -33,13 +33,15 @@ class Bundle:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         path = self.folder / MANIFEST
-        if not path.is_file():
-            what = "holds no manifest.json" if self.folder.is_dir() else "is not a folder"
+        try:
+            data = path.read_bytes()
+        except (OSError, ValueError) as error:
+            what = _missing(self.folder, error)
             raise BundleError(
-                f"{self.folder}: {what}; expected a bundle, the folder that "
-                "`deploy-bias export` writes."
-            )
-        self.manifest = parse(Manifest, path.read_bytes(), str(path))
+                f"{self.folder}: {what}; expected a bundle, the folder that `deploy-bias export` "
+                "writes."
+            ) from error
+        self.manifest = parse(Manifest, data, str(path))
 
     def read(self, file: File) -> bytes:
         """Return the bytes of a file of the manifest.
@@ -48,11 +50,14 @@ class Bundle:
             BundleError: it is missing, lies outside the folder, or its hash differs.
         """
         path = self.folder / file.path
-        if not path.is_file():
-            raise BundleError(f"{path}: missing, but the manifest lists it; export again.")
-        if not path.resolve().is_relative_to(self.folder.resolve()):
-            raise BundleError(f"{path}: a link that leaves the bundle; export again.")
-        data = path.read_bytes()
+        try:
+            if not path.is_file():
+                raise BundleError(f"{path}: missing, but the manifest lists it; export again.")
+            if not path.resolve().is_relative_to(self.folder.resolve()):
+                raise BundleError(f"{path}: a link that leaves the bundle; export again.")
+            data = path.read_bytes()
+        except OSError as error:
+            raise BundleError(f"{path}: {error.strerror}; make it readable.") from error
         found = hashlib.sha256(data).hexdigest()
         if found != file.sha256 or len(data) != file.bytes:
             raise BundleError(
@@ -107,6 +112,13 @@ class Bundle:
                     f"{getattr(label, field)}, expected {getattr(expected, field)}. "
                     "The file is from another bundle; export again."
                 )
+
+
+def _missing(folder: Path, error: Exception) -> str:
+    """Return why a folder's manifest cannot be read."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "holds no manifest.json" if folder.is_dir() else "is not a folder"
+    return f"cannot be read ({getattr(error, 'strerror', None) or error})"
 
 
 def parse_label(text: str | None, where: str) -> Label:

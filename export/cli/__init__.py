@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from deploy_bias.cli import terminal
-from deploy_bias.errors import BackendError, DeployBiasError
+from deploy_bias.errors import BackendError, DeployBiasError, SourceError
 from deploy_bias.packages import message, missing
 
 COMMANDS = {
@@ -114,6 +114,9 @@ def main() -> None:
             raise
         if isinstance(error, ImportError) and (package := missing(error)):
             error = BackendError(message(package, "this command", error))
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            why = f"{error.filename}: {error.strerror.lower()}"  # a path of theirs, or a full disk
+            error = SourceError(f"{why}; name another path, or change what the system forbids.")
         text = terminal.one_line(str(error)) or type(error).__name__
         if not isinstance(error, DeployBiasError):
             text = f"{type(error).__name__}: {text} (not foreseen; --debug shows where)"

@@ -46,6 +46,34 @@ def test_not_a_bundle(tmp_path):
         Bundle(tmp_path / "nowhere")
 
 
+def test_a_manifest_that_cannot_be_read(tmp_path, monkeypatch):
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(BundleError, match=r"cannot be read \(Is a directory\); expected a bundle"):
+        Bundle(tmp_path)
+    with pytest.raises(BundleError, match=r"cannot be read \(File name too long\)"):
+        Bundle("x" * 300)
+    with pytest.raises(BundleError, match=r"cannot be read \(embedded null byte\)"):
+        Bundle("nul\0")
+
+    def forbidden(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", forbidden)  # root may read everything
+    with pytest.raises(BundleError, match=r"cannot be read \(Permission denied\)"):
+        Bundle(tmp_path)
+
+
+def test_a_file_that_cannot_be_read(digits_bundle, monkeypatch):
+    bundle = Bundle(digits_bundle.folder)
+
+    def forbidden(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", forbidden)
+    with pytest.raises(BundleError, match=r"tokens\.txt: Permission denied; make it readable"):
+        bundle.read(bundle.manifest.tokens)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

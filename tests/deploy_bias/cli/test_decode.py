@@ -1,6 +1,7 @@
 """deploy-bias decode: encoder frames in, text out."""
 
 import json
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -35,11 +36,21 @@ def test_decode_json(run, digits, digits_bundle):
     assert first["score"] > second["score"]
 
 
+def absurd(rows):
+    """A .npy that says to hold so many rows."""
+    np.lib.format.write_array_header_1_0(
+        io := BytesIO(), {"descr": "<f4", "fortran_order": False, "shape": (rows, 96)}
+    )
+    return io.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "not a .npy file"),
         (b"PK nonsense", "not a .npy file"),
+        (absurd(10**12), "not a .npy file"),
+        (absurd(10**30), "not a .npy file"),
         (np.zeros((1, 3, 96), np.float32), "expected floating-point (frames, E), got float32"),
         (np.zeros((3, 96), np.int64), "got int64 (3, 96)"),
         (np.zeros((3, 95), np.float32), "float32 (frames, 96), got float32 (3, 95)"),

@@ -46,3 +46,12 @@ def test_a_reader_that_leaves_does_not_change_the_exit_status(
         err = process.stderr.read()
     assert process.returncode == status, err
     assert b"Broken" not in err
+
+
+def test_verify_tells_of_the_work_and_not_of_its_reader(dynamic_bundle):
+    """As `verify BUNDLE | head -0` does; nothing of a library reaches the standard error."""
+    with command("verify", dynamic_bundle.folder) as process:
+        process.stdout.close()
+        err = process.stderr.read()
+    assert process.returncode == 0, err
+    assert all(line.startswith(("✓", " ")) for line in err.decode().splitlines() if line.strip())

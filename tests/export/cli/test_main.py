@@ -88,6 +88,10 @@ def test_a_package_that_is_missing_is_named_with_its_pip_line(
             ["decode", "{bundle}", "{frames}", "--search", "maes", "--beam-size", "13"],
             "beam_size + expansion_beta must be at most the number of labels, 14, got 13 + 2",
         ),
+        (["verify", "x" * 300], "cannot be read (File name too long)"),
+        (["inspect", "x" * 300], "xxx: file name too long; name another path"),
+        (["export", "x" * 300], "xxx: file name too long; name another path"),
+        (["decode", "{bundle}", "x" * 300], "xxx: file name too long; expected a .npy"),
         (["verify"], "Missing argument"),
         (["inspect", "{bundle}", "--nope"], "No such option"),
         (["verify", "{bundle}", "--report", "r.txt"], "ends in .xml, .md, .json, .html"),
@@ -109,6 +113,7 @@ def test_what_cannot_be_done_is_one_line_and_exit_status_2(
     assert status == 2
     assert message in err
     assert "Traceback" not in err
+    assert "not foreseen" not in err
     assert not any(tmp_path.iterdir())
 
 
