@@ -15,6 +15,7 @@ from deploy_bias.export.parity.gate import Gate, one_thread
 from deploy_bias.export.parity.results import Mismatch, Report
 from deploy_bias.export.recordings import read_utterances
 from deploy_bias.export.sources import Bias, Source, read_source
+from deploy_bias.export.sources.language_model import with_language_model
 from deploy_bias.export.sources.state_dict import check_finite
 from deploy_bias.export.writer import BundleWriter, write_manifest, write_tensors
 from deploy_bias.runtime.backends import require
@@ -32,6 +33,7 @@ def export_bundle(
     config: Path | None = None,
     checkpoint: Path | None = None,
     recordings: Path | None = None,
+    lm: Path | None = None,
     progress: Progress = lambda stage: None,
 ) -> Report:
     """Export a model, prove the result, and write it as a bundle.
@@ -46,6 +48,7 @@ def export_bundle(
         checkpoint: the .pth, if it is not in the folder or the folder holds several.
         recordings: lines of a file, a tab and its words, on which the precision "auto" counts
             word errors; without them, labels.
+        lm: the experiment folder of a language model of the same tokens.
         progress: called with the name of each stage.
 
     Returns:
@@ -70,6 +73,8 @@ def export_bundle(
 
     progress("read the checkpoint")
     model = _read(source, config, checkpoint)
+    if lm is not None:
+        model = with_language_model(model, lm)
     for note in model.notes:
         progress(note)
     if model.whole_alone is not None and not options.offline:

@@ -22,8 +22,9 @@ from deploy_bias.cli.console import (
 )
 from deploy_bias.errors import OptionError, SourceError
 from deploy_bias.runtime import Decoder, Joint, load, open_search
+from deploy_bias.runtime.language_model import LanguageModel, lm_graph
 from deploy_bias.runtime.phrases import read_phrases, spell
-from deploy_bias.runtime.search import SEARCHES, BeamSearch
+from deploy_bias.runtime.search import SEARCHES, BeamSearch, check_weight
 from deploy_bias.runtime.tokens import Tokens
 
 
@@ -65,6 +66,9 @@ def run(
         Path | None,
         typer.Option(help="A file of phrases to listen for: PHRASE or PHRASE :BOOST, by lines."),
     ] = None,
+    lm_weight: Annotated[
+        float, typer.Option(help="Of the bundle's language model, in a search with a beam.")
+    ] = 0.0,
     nbest: Annotated[int, typer.Option(help="Results to show, the best ones.", min=1)] = 1,
     as_json: Json = False,
     debug: Debug = False,
@@ -81,11 +85,14 @@ def run(
         progress(f"load {bundle} on {backend}")
         tokens = Tokens(opened)
         graphs = load(opened, backend, precision, providers=names(provider))
+        check_weight(lm_weight)
         found = open_search(
             search.value,
             Decoder(graphs["decoder"]),
             Joint(graphs["joint"]),
             hotwords=None if hotwords is None else spell(tokens, read_phrases(hotwords)),
+            lm=LanguageModel(lm_graph(graphs, opened)) if lm_weight else None,
+            lm_weight=lm_weight,
             **options,
         )
         progress(f"decode {len(frames)} frames")

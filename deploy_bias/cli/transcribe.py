@@ -71,6 +71,9 @@ def run(
         Path | None,
         typer.Option(help="A file of phrases to listen for: PHRASE or PHRASE :BOOST, by lines."),
     ] = None,
+    lm_weight: Annotated[
+        float, typer.Option(help="Of the bundle's language model, in a search with a beam.")
+    ] = 0.0,
     stream: Annotated[
         bool, typer.Option("--stream", help="Show the text as the audio plays, in its own time.")
     ] = False,
@@ -105,6 +108,7 @@ def run(
             providers=names(provider),
             lead_in=lead_in / 1000,
             hotwords=() if hotwords is None else read_phrases(hotwords),
+            lm_weight=lm_weight,
             **options,
         )
         if isinstance(recognizer, OfflineRecognizer) and (stream or microphone):

@@ -14,6 +14,7 @@ from deploy_bias.runtime.decoder import Decoder, DecoderStream
 from deploy_bias.runtime.encoder import Encoder, EncoderStream
 from deploy_bias.runtime.graph import Graph, load, open_file
 from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.language_model import LanguageModel
 from deploy_bias.runtime.proof import check
 from deploy_bias.runtime.proof.report import ProofReport, ProofRow
 from deploy_bias.runtime.recognizer import open_recognizer
@@ -32,6 +33,7 @@ __all__ = [
     "EndpointRules",
     "Graph",
     "Joint",
+    "LanguageModel",
     "OfflineRecognizer",
     "OfflineStream",
     "ProofReport",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,8 +23,10 @@ class Decoder:
         ContractError: it is another graph.
     """
 
+    KIND: ClassVar[str] = "decoder"
+
     def __init__(self, graph: Graph) -> None:
-        check_kind(graph, "decoder", "decoder")
+        check_kind(graph, self.KIND, self.KIND)
         self.graph = graph
         (label,) = graph.contract.stateless_inputs
         self.label = label.name

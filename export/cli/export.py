@@ -30,6 +30,10 @@ def run(
     checkpoint: Annotated[
         Path | None, typer.Option(help="The .pth, if SOURCE holds none or several.")
     ] = None,
+    lm: Annotated[
+        Path | None,
+        typer.Option(help="The experiment folder of a seq_rnn language model of the same tokens."),
+    ] = None,
     backend: Annotated[
         list[str] | None,
         typer.Option(
@@ -122,6 +126,7 @@ def run(
             config=config,
             checkpoint=checkpoint,
             recordings=recordings,
+            lm=lm,
             progress=progress,
         )
     manifest = Bundle(output).manifest

@@ -14,6 +14,7 @@ from deploy_bias.export.graphs.decoder import DecoderGraph
 from deploy_bias.export.graphs.encoder import EncoderGraph
 from deploy_bias.export.graphs.frontend import FrontendGraph
 from deploy_bias.export.graphs.joint import JointGraph
+from deploy_bias.export.graphs.language_model import LanguageModelGraph
 from deploy_bias.export.graphs.mega_decoder import MEGADecoderGraph
 from deploy_bias.export.graphs.offline import OfflineEncoderGraph, OfflineFrontendGraph
 from deploy_bias.export.graphs.rnn_decoder import RNNDecoderGraph
@@ -38,6 +39,7 @@ KINDS: dict[str, Rebuild] = {
     "encoder": EncoderGraph.of,
     "frontend": FrontendGraph.of,
     "joint": JointGraph.of,
+    "lm": LanguageModelGraph.of,
     "offline_encoder": OfflineEncoderGraph.of,
     "offline_frontend": OfflineFrontendGraph.of,
 }

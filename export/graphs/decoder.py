@@ -39,6 +39,8 @@ class DecoderGraph(ExportGraph):
 
     MODULE: ClassVar[type[nn.Module]]
     """The eager module. Its options have vocab_size and embed_pad."""
+    SECTION: ClassVar[str] = "decoder_conf"
+    """Of config.yaml, where its options stand."""
     SETTINGS: ClassVar[Mapping[str, str]] = {}
     """What the decoder has of `SETTINGS`, and how it is if nothing is asked for."""
 
@@ -87,7 +89,7 @@ class DecoderGraph(ExportGraph):
             SourceError: an option of the module is not supported, or the weights do not fit.
             OptionError: an option of the export is outside what the decoder supports.
         """
-        decoder = build(cls.MODULE, spec, "decoder_conf", state, where)
+        decoder = build(cls.MODULE, spec, cls.SECTION, state, where)
         graph = cls(decoder, cls.contract_of(decoder, spec, options))
         if options.context is not None and not graph.context:
             raise OptionError(f"--context: decoder {spec.type} has no windows; leave it out.")
@@ -107,7 +109,7 @@ class DecoderGraph(ExportGraph):
     @classmethod
     def of(cls, contract: GraphContract, weights: Mapping[str, Tensor], where: str) -> Self:
         """Make the graph of a contract; see `make`."""
-        return cls(build(cls.MODULE, contract.module, "decoder_conf", weights, where), contract)
+        return cls(build(cls.MODULE, contract.module, cls.SECTION, weights, where), contract)
 
     def weights(self) -> dict[str, Tensor]:
         """Return the decoder's tensors."""

@@ -12,6 +12,7 @@ from deploy_bias.export.graphs.bias import bias_graphs
 from deploy_bias.export.graphs.encoder import EncoderGraph
 from deploy_bias.export.graphs.frontend import FrontendGraph
 from deploy_bias.export.graphs.joint import JointGraph
+from deploy_bias.export.graphs.language_model import LanguageModelGraph
 from deploy_bias.export.graphs.offline import OfflineEncoderGraph, OfflineFrontendGraph
 from deploy_bias.export.options import ExportOptions
 from deploy_bias.export.sources import Source
@@ -52,7 +53,7 @@ def model_graphs(
     durations = source.blank_durations
     joint = JointGraph.make(source.parts["joint"], state, options, where, durations)
     speech = [] if options.offline else _speech_graphs(source, options)
-    return [*speech, *bias_graphs(biases, options, dynamic), decoder, joint]
+    return [*speech, *bias_graphs(biases, options, dynamic), decoder, joint, *_lm(source, options)]
 
 
 def offline_graphs(source: Source, options: ExportOptions) -> list[ExportGraph]:
@@ -95,6 +96,15 @@ def _speech_graphs(source: Source, options: ExportOptions) -> list[ExportGraph]:
             f"the model cannot stream in chunks of {options.chunk_ms} ms: {error} Take other "
             "chunks, or --offline for whole utterances."
         ) from error
+
+
+def _lm(source: Source, options: ExportOptions) -> list[ExportGraph]:
+    """Return the graph of the language model, if there is one."""
+    if "lm" not in source.parts:
+        return []
+    # The options of a decoder are not its.
+    own = options.model_copy(update={"context": None, "start": None, "rescale": None})
+    return [LanguageModelGraph.make(source.parts["lm"], source.state, own, source.where)]
 
 
 def streaming_notes(graphs: Sequence[ExportGraph]) -> list[str]:

@@ -4,11 +4,11 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from deploy_bias.bundle.contract import GraphContract, ModuleSpec
 from deploy_bias.export.graph import Call, Layout, Tensors
 from deploy_bias.export.graphs.decoder import DecoderGraph, recurrent_contract
+from deploy_bias.export.graphs.recurrent import recur
 from deploy_bias.export.options import ExportOptions
 from deploy_bias.export.steps.rnn_decoder import RNNDecoderStep
 from deploy_bias.model.decoder.rnn_decoder import RNNDecoder
@@ -44,7 +44,6 @@ class RNNDecoderGraph(DecoderGraph):
         """Return the recurrence by its definition, each product apart."""
         decoder = copy.deepcopy(self.decoder).to(dtype)
         names = STATES[decoder.rnn_type]
-        step = _lstm if decoder.rnn_type == "lstm" else _gru
 
         @torch.no_grad()
         def call(inputs: Tensors) -> dict[str, Tensor]:
@@ -52,7 +51,7 @@ class RNNDecoderGraph(DecoderGraph):
             after = []
             for index, layer in enumerate(decoder.rnn):
                 assert isinstance(layer, nn.RNNBase)
-                reached = step(layer, x, *[inputs[name][index] for name in names])
+                reached = recur(layer, x, *[inputs[name][index] for name in names])
                 after.append(reached)
                 x = reached[0]
             states = [torch.stack(rows) for rows in zip(*after, strict=True)]
@@ -62,25 +61,3 @@ class RNNDecoderGraph(DecoderGraph):
             }
 
         return call
-
-
-def _products(layer: nn.RNNBase, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    weight_ih, weight_hh, bias_ih, bias_hh = layer.all_weights[0]
-    return F.linear(x, weight_ih, bias_ih), F.linear(hidden, weight_hh, bias_hh)
-
-
-def _lstm(lstm: nn.RNNBase, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, ...]:
-    """Return the next hidden and cell, each (B, H)."""
-    of_x, of_hidden = _products(lstm, x, hidden)
-    keep, forget, new, out = (of_x + of_hidden).chunk(4, dim=1)
-    cell = forget.sigmoid() * cell + keep.sigmoid() * new.tanh()
-    return out.sigmoid() * cell.tanh(), cell
-
-
-def _gru(gru: nn.RNNBase, x: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
-    """Return the next hidden, (B, H)."""
-    of_x, of_hidden = (product.chunk(3, dim=1) for product in _products(gru, x, hidden))
-    reset, update = (of_x[i] + of_hidden[i] for i in range(2))
-    new = (of_x[2] + reset.sigmoid() * of_hidden[2]).tanh()
-    update = update.sigmoid()
-    return ((1 - update) * new + update * hidden,)

@@ -212,6 +212,31 @@ class AgreementProof:
         explained = self._quantized(name, precision, lambda: tally(quantized(encoder, precision)))
         return _agreement(tally(call)[name], explained[name], SYNTHETIC, precision)
 
+    def judge_language_model(
+        self, model: ExportGraph, call: Call, precision: Precision
+    ) -> Agreement:
+        """Compare a backend's language model with eager's, on its own cases.
+
+        Their labels are random, which is no text: they count as synthetic.
+        """
+        name, eager = model.contract.name, model.eager(torch.float32)
+        cases = [
+            (steps, run_case(model.contract, eager, steps, torch.float32))
+            for steps in model.cases().values()
+        ]
+
+        def tally(call: Call) -> Tallies:
+            tally = _Tally(_tie(SYNTHETIC, precision))
+            for steps, expected in cases:
+                got = run_case(model.contract, call, steps, torch.float32)
+                for output in got:
+                    tally.measure(output, got[output], expected[output])
+                tally.compare(got["logits"], expected["logits"])
+            return {name: tally}
+
+        explained = self._quantized(name, precision, lambda: tally(quantized(model, precision)))
+        return _agreement(tally(call)[name], explained[name], SYNTHETIC, precision)
+
     def _quantized(
         self, name: str, precision: Precision, tally: Callable[[], Tallies]
     ) -> Mapping[str, Mapping[str, float]]:

@@ -23,6 +23,7 @@ from deploy_bias.errors import BackendError, BundleError, OptionError
 from deploy_bias.export.backends import exporter
 from deploy_bias.export.graph import Call
 from deploy_bias.export.graphs import BundleWeights
+from deploy_bias.export.graphs.language_model import LM
 from deploy_bias.export.parity.agreement import AgreementProof, required
 from deploy_bias.export.parity.completeness import check_complete
 from deploy_bias.export.parity.limits import distance_limits
@@ -238,7 +239,8 @@ class Gate:
     ) -> Agreement | None:
         """Judge the labels that the loaded decoder and joint network prefer."""
         encodes = contract.kind in ("encoder", "offline_encoder")
-        if contract.kind in EXACT or (encodes and precision == "fp32"):
+        alone = encodes or contract.kind == LM
+        if contract.kind in EXACT or (alone and precision == "fp32"):
             return None
         labelled = ("decoder", "joint")
         if self.labels is None:
@@ -247,6 +249,9 @@ class Gate:
         if encodes:
             encoder = self.weights.graph(contract)
             return self.labels.judge_encoder(encoder, _call(loaded[contract.name]), precision)
+        if contract.kind == LM:
+            model = self.weights.graph(contract)
+            return self.labels.judge_language_model(model, _call(loaded[contract.name]), precision)
         if missing := [name for name in labelled if name not in loaded]:
             raise BackendError(f"its labels need the graph {missing[0]}, which could not be loaded")
         if self.judged[0] is not loaded:

@@ -7,19 +7,23 @@ padded, a state that its `asr` task loses).
 
 from collections import defaultdict
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import numpy as np
 import torch
+from espnet2.asr.transducer import beam_search_transducer as asr_transducer
 from espnet2.asr.transducer.beam_search_transducer import BeamSearchTransducer as AsrSearch
 from espnet2.asr_transducer.beam_search_transducer import BeamSearchTransducer
 from espnet2.asr_transducer.joint_network import JointNetwork
+from espnet2.lm.seq_rnn_lm import SequentialRNNLM
 
 from deploy_bias.bundle.contract import ModuleSpec
 from deploy_bias.export.graphs import DECODERS
 from deploy_bias.export.graphs.joint import JointGraph
+from deploy_bias.export.graphs.language_model import LanguageModelGraph
 from deploy_bias.export.options import ExportOptions
 from deploy_bias.model.bias.toeplitz import toeplitz_by_repeat
-from deploy_bias.runtime import Decoder, Graph, Joint, open_search
+from deploy_bias.runtime import Decoder, Graph, Joint, LanguageModel, open_search
 from tests.espnet.decoders import ESPNET, KINDS, rescale_as_speech2text
 from tests.espnet.models import SMALL, perturb
 
@@ -47,6 +51,13 @@ CASES = [
     ("asr_maes", {"beam_size": 3, "prefix_alpha": 2, "expansion_gamma": 1.0}),
 ]
 """Searches and their options."""
+LMS = [
+    {"unit": 8, "nhid": 12, "rnn_type": "lstm"},
+    {"unit": 8, "nlayers": 1, "rnn_type": "gru", "tie_weights": True},
+    {"unit": 8, "nhid": 6, "rnn_type": "rnn_tanh"},
+    {"unit": 8, "nlayers": 3, "rnn_type": "rnn_relu"},
+]
+"""Options of language models."""
 ASR = {"nsc", "asr_maes", "asr_greedy"}
 """Searches of ESPnet's `asr` task."""
 
@@ -72,10 +83,13 @@ class Transducer:
     decoder: torch.nn.Module
     joint: torch.nn.Module
     ours: tuple[Decoder, Joint]
+    lm: torch.nn.Module | None = None
+    our_lm: LanguageModel | None = None
 
     def search(self, name, encoder_out, nbest=3, cuts=(), **options):
         """Our results; the frames in pieces."""
-        found = open_search(name, *self.ours, **options)
+        lm = self.our_lm if name != "asr_greedy" else None
+        found = open_search(name, *self.ours, lm=lm, **options)
         for piece in np.split(encoder_out, cuts):
             found.accept(piece)
         return found.results(nbest)
@@ -85,14 +99,32 @@ class Transducer:
         """ESPnet's hypotheses."""
         frames = torch.from_numpy(encoder_out)
         if name not in ASR:
-            found = BeamSearchTransducer(
-                self.decoder, self.joint, search_type=name, nbest=nbest, **options
+            found = Cured(
+                self.decoder, self.joint, search_type=name, nbest=nbest, lm=self.lm, **options
             )
             return found(frames)
         kind = name.removeprefix("asr_")
         beam = {"beam_size": 1} if kind == "greedy" else {"search_type": kind}
-        found = AsrSearch(AsrDecoder(self.decoder), self.joint, nbest=nbest, **beam, **options)
-        return found(frames)
+        with patch.object(asr_transducer, "ExtendedHypothesis", CuredHypothesis):
+            found = AsrSearch(
+                AsrDecoder(self.decoder), self.joint, nbest=nbest, lm=self.lm, **beam, **options
+            )
+            return found(frames)
+
+
+class Cured(BeamSearchTransducer):
+    """Feeds the language model the start of a sentence whatever else is in its batch."""
+
+    def create_lm_batch_inputs(self, hyps_seq):
+        last = [self.sos if len(labels) == 1 else labels[-1] for labels in hyps_seq]
+        return torch.tensor(last)[:, None]
+
+
+class CuredHypothesis(asr_transducer.ExtendedHypothesis):
+    """`maes` writes the language model's state where nothing reads it."""
+
+    def __setattr__(self, name, value):
+        super().__setattr__("lm_state" if name == "lm_states" else name, value)
 
 
 class AsrDecoder:
@@ -131,12 +163,17 @@ class AsrDecoder:
 
     def batch_score(self, hypotheses, states, cache, use_lm):
         outs, states = zip(*map(self._one, hypotheses), strict=True)
-        labels = torch.tensor([[hypothesis.yseq[-1]] for hypothesis in hypotheses])
+        # The language model's first one is the start of a sentence; here ESPnet feeds it blank.
+        last = [h.yseq[-1] if len(h.yseq) > 1 else self.odim - 1 for h in hypotheses]
+        labels = torch.tensor(last)[:, None]
         return torch.cat(outs), list(states), labels if use_lm else None
 
 
-def transducer(seed, vocab=11, batch=1, variant=None):
-    """A random model, of the decoders in turn; its joint network says labels now and then."""
+def transducer(seed, vocab=11, batch=1, variant=None, lm=None):
+    """A random model, of the decoders in turn; its joint network says labels now and then.
+
+    lm: options of ESPnet's language model, if there is to be one.
+    """
     kind, conf = VARIANTS[(seed if variant is None else variant) % len(VARIANTS)]
     conf = conf if kind == "mega" else KINDS[kind][2] | conf
     torch.manual_seed(seed)
@@ -161,11 +198,18 @@ def transducer(seed, vocab=11, batch=1, variant=None):
         DECODERS[kind].make(spec, state, options, "a test"),
         JointGraph.make(joint_spec, state, options, "a test"),
     ]
+    theirs = None
+    if lm is not None:
+        theirs = perturb(SequentialRNNLM(vocab, **lm))
+        lm_spec = ModuleSpec(type="seq_rnn", weights="lm", options={"vocab_size": vocab, **lm})
+        weights = {f"lm.{name}": tensor for name, tensor in theirs.state_dict().items()}
+        graphs.append(LanguageModelGraph.make(lm_spec, weights, options, "a test"))
     session = EagerSession({g.contract.name: g.module(toeplitz_by_repeat) for g in graphs})
-    decoder_graph, joint_graph = (Graph(graph.contract, session) for graph in graphs)
+    loaded = [Graph(graph.contract, session) for graph in graphs]
     if getattr(decoder, "rescale_every", 0) > 0:
         rescale_as_speech2text(decoder)
-    return Transducer(decoder, joint, (Decoder(decoder_graph), Joint(joint_graph)))
+    ours = Decoder(loaded[0]), Joint(loaded[1])
+    return Transducer(decoder, joint, ours, theirs, LanguageModel(loaded[2]) if lm else None)
 
 
 def frames(count, seed=0, scale=1.0):

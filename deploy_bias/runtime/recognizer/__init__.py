@@ -23,6 +23,7 @@ def open_recognizer(
     check: Check = False,
     lead_in: float = LEAD_IN,
     hotwords: Phrases = (),
+    lm_weight: float = 0.0,
     **search_options: float,
 ) -> Recognizer | OfflineRecognizer:
     """Open an `OfflineRecognizer` if a bundle has its graphs for the backend, else a `Recognizer`.
@@ -35,6 +36,7 @@ def open_recognizer(
         providers, check: see `Recognizer`.
         lead_in: seconds of silence before the first sample; with 0 the result is ESPnet's.
         hotwords: that lead the search.
+        lm_weight: of the bundle's language model, which leads a search with a beam; 0 is none.
         search_options: of the search, such as beam_size.
 
     Raises:
@@ -57,5 +59,6 @@ def open_recognizer(
         check=check,
         lead_in=lead_in,
         hotwords=hotwords,
+        lm_weight=lm_weight,
         **search_options,
     )

@@ -21,12 +21,13 @@ from deploy_bias.errors import BundleError, ContractError, OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.graph import Graph
 from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.language_model import LanguageModel, lm_graph
 from deploy_bias.runtime.phrases import Phrases, spell
 from deploy_bias.runtime.proof.fallback import Check, load_checked
 from deploy_bias.runtime.recognizer.recognition import Recognition, Word, mean
 from deploy_bias.runtime.recognizer.threads import ThreadedStream
 from deploy_bias.runtime.samples import SampleStream
-from deploy_bias.runtime.search import Hotwords, Result, Search, open_search
+from deploy_bias.runtime.search import Hotwords, Result, Search, check_weight, open_search
 from deploy_bias.runtime.search.scorer import Steps
 from deploy_bias.runtime.tokens import Tokens
 
@@ -60,6 +61,7 @@ class BaseRecognizer(ABC):
         check: Check = False,
         lead_in: float = LEAD_IN,
         hotwords: Phrases = (),
+        lm_weight: float = 0.0,
         **search_options: float,
     ) -> None:
         if not 0 <= lead_in < 60:
@@ -77,6 +79,8 @@ class BaseRecognizer(ABC):
         self.lead_in_samples = round(lead_in * self.sample_rate)
         self._search, self._search_options = search, search_options
         self._hotwords = self._spelt(hotwords)
+        self._lm_weight = check_weight(lm_weight)
+        self._lm = LanguageModel(lm_graph(graphs, bundle)) if lm_weight else None
         self.open_search().close()  # so that an error in its options shows here
 
     def use(self, graphs: Mapping[str, Graph]) -> None:
@@ -97,6 +101,8 @@ class BaseRecognizer(ABC):
             self.decoder,
             self.joint,
             hotwords=self._hotwords if hotwords is None else self._spelt(hotwords),
+            lm=self._lm,
+            lm_weight=self._lm_weight,
             **self._search_options,
         )
 

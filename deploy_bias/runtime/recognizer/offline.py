@@ -35,6 +35,7 @@ class OfflineRecognizer(BaseRecognizer):
             provider, precision or backend of the bundle where they are wrong, and logs it.
         lead_in: seconds of silence before the first sample; with 0 the result is ESPnet's.
         hotwords: that lead the search; see `Recognizer`.
+        lm_weight: of the bundle's language model; see `Recognizer`.
         search_options: of the search, such as beam_size.
 
     Attributes:

@@ -54,6 +54,7 @@ class Recognizer(BaseRecognizer):
             ESPnet's.
         hotwords: that lead the search, if it has a beam: phrases with their boosts, or lines as in
             a file; see `deploy_bias.runtime.phrases`.
+        lm_weight: of the bundle's language model, which leads a search with a beam; 0 is none.
         search_options: of the search, such as beam_size.
 
     Attributes:
@@ -85,6 +86,7 @@ class Recognizer(BaseRecognizer):
         endpoint_rules: EndpointRules | None = None,
         lead_in: float = LEAD_IN,
         hotwords: Phrases = (),
+        lm_weight: float = 0.0,
         **search_options: float,
     ) -> None:
         super().__init__(
@@ -96,6 +98,7 @@ class Recognizer(BaseRecognizer):
             check=check,
             lead_in=lead_in,
             hotwords=hotwords,
+            lm_weight=lm_weight,
             **search_options,
         )
         if SEARCHES[search].whole:

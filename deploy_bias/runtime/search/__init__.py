@@ -7,10 +7,12 @@ frames, and with prefixes.
 """
 
 import inspect
+import math
 
-from deploy_bias.errors import OptionError
+from deploy_bias.errors import ContractError, OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.language_model import LanguageModel
 from deploy_bias.runtime.search.alsd import AlsdSearch
 from deploy_bias.runtime.search.asr_greedy import AsrGreedySearch
 from deploy_bias.runtime.search.asr_maes import AsrMaesSearch
@@ -37,6 +39,17 @@ SEARCHES: dict[str, type[Search]] = {
     "asr_maes": AsrMaesSearch,
 }
 
+LM_WEIGHT = 0.1
+"""Of what a language model says, if nothing is said; ESPnet's."""
+
+
+def check_weight(weight: float) -> float:
+    """Return the weight of a language model; an OptionError unless it is finite, 0 or more."""
+    number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if not number or not 0 <= weight < math.inf:
+        raise OptionError(f"lm_weight must be a number, 0 or more, got {weight!r}.")
+    return weight
+
 
 def open_search(
     name: str,
@@ -44,6 +57,8 @@ def open_search(
     joint: Joint,
     *,
     hotwords: Hotwords | None = None,
+    lm: LanguageModel | None = None,
+    lm_weight: float = LM_WEIGHT,
     **options: float,
 ) -> Search:
     """Open a search by name.
@@ -53,11 +68,14 @@ def open_search(
         decoder: of a bundle.
         joint: of the same one.
         hotwords: that lead a search with a beam.
+        lm: the language model, of the same bundle, that leads a search with a beam.
+        lm_weight: of what it says.
         options: of its class.
 
     Raises:
         OptionError: there is no such search, an option is none of its own or out of range, or it
-            has no beam and there are hotwords.
+            has no beam and there are hotwords or a language model.
+        ContractError: the language model is of another bundle.
     """
     if name not in SEARCHES:
         raise OptionError(f"search {name!r} is unknown; choose from {', '.join(SEARCHES)}.")
@@ -68,17 +86,23 @@ def open_search(
             f"{', '.join(known) or 'none'}."
         )
     search = SEARCHES[name](decoder, joint, **options)
-    if hotwords is not None:
-        if not isinstance(search, BeamSearch):
+    for what, given in (("hotwords", hotwords), ("lm_weight", lm)):
+        if given is not None and not isinstance(search, BeamSearch):
             raise OptionError(
-                f"hotwords: the {name} search has no beam that they could lead; take maes, or "
-                "another one with a beam."
+                f"{what}: the {name} search has no beam that could be led; take maes, or another "
+                "one with a beam."
             )
-        search.take(hotwords)
+    if lm is not None:
+        if lm.graph.weights_sha256 != decoder.graph.weights_sha256:
+            raise ContractError("the language model is of another bundle; take its graph lm.")
+        check_weight(lm_weight)
+    if isinstance(search, BeamSearch):
+        search.take(hotwords, lm, lm_weight)
     return search
 
 
 __all__ = [
+    "LM_WEIGHT",
     "SEARCHES",
     "AlsdSearch",
     "AsrGreedySearch",
@@ -93,5 +117,6 @@ __all__ = [
     "Result",
     "Search",
     "TsdSearch",
+    "check_weight",
     "open_search",
 ]

@@ -65,6 +65,6 @@ class AsrMaesSearch(PrefixSearch):
             if not staying:
                 break
         if staying:
-            afters = yield from self._ask(staying, frame)
+            afters = yield from self._ask(staying, frame, blanks_alone=True)
             leaving += [h.blank(a.blank) for h, a in zip(staying, afters, strict=True)]
         return self._best(leaving)

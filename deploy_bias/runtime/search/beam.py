@@ -10,6 +10,7 @@ import numpy as np
 from deploy_bias.errors import OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.language_model import LanguageModel
 from deploy_bias.runtime.search.hotwords import Boost, Hotwords
 from deploy_bias.runtime.search.hypothesis import Hypothesis, Next
 from deploy_bias.runtime.search.scorer import top
@@ -71,13 +72,25 @@ class BeamSearch(Search):
         self.width = beam_size + 1
         super().__init__(decoder, joint)
 
-    def take(self, hotwords: Hotwords | None) -> None:
-        """Let hotwords lead the search, and reset it."""
+    def take(
+        self, hotwords: Hotwords | None, lm: LanguageModel | None = None, lm_weight: float = 0.0
+    ) -> None:
+        """Let hotwords and a language model lead the search, and reset it."""
         self._hotwords = hotwords
+        if lm is not None:
+            self._lm = lm.stream()
+            self._first_lm_label = lm.first_label
+            self.scorer.lm = self._lm
+            self.scorer.lm_weight = lm_weight
         self.reset()
 
-    def _ask(self, hypotheses: Sequence[Hypothesis], frames: int | Sequence[int]) -> Asking:
-        afters = yield from super()._ask(hypotheses, frames)
+    def _ask(
+        self,
+        hypotheses: Sequence[Hypothesis],
+        frames: int | Sequence[int],
+        blanks_alone: bool = False,
+    ) -> Asking:
+        afters = yield from super()._ask(hypotheses, frames, blanks_alone)
         if self._hotwords is None:
             return afters
         return [
@@ -93,7 +106,10 @@ class BeamSearch(Search):
     def _candidate(
         self, hypothesis: Hypothesis, after: Next, label: int, log_prob: float
     ) -> Candidate:
-        return Candidate(hypothesis.score + log_prob, hypothesis, after, label)
+        score = hypothesis.score + log_prob
+        if hypothesis.prefix.lm_scores is not None:
+            score += float(hypothesis.prefix.lm_scores[label])
+        return Candidate(score, hypothesis, after, label)
 
     def _candidates(self, hypothesis: Hypothesis, after: Next) -> list[Candidate]:
         """Return a hypothesis with each of its beam_size most likely labels, the best first."""

@@ -64,6 +64,9 @@ class Prefix:
     Attributes:
         state: of the decoder; with the last label once decoder_out is there.
         decoder_out: (D,) float32, None until the last label was fed.
+        lm_state: of the language model, if there is one; with the last label once lm_scores is
+            there.
+        lm_scores: (V,) float64, what the language model adds to each label; None until it was fed.
         ahead: what may come next, by frame; of the frame that is searched and some behind it.
     """
 
@@ -75,6 +78,9 @@ class Prefix:
         "decoder_out",
         "label",
         "labels",
+        "lm_label",
+        "lm_scores",
+        "lm_state",
         "state",
     )
 
@@ -85,6 +91,9 @@ class Prefix:
         self.label = label
         self.state = before
         self.boost = boost
+        self.lm_label = label
+        self.lm_state: State | None = None
+        self.lm_scores: np.ndarray | None = None
         self.decoder_out: np.ndarray | None = None
         self.ahead: dict[int, Next] = {}
         # Several hypotheses may come to the same labels: shared as long as one of them lives.
@@ -99,6 +108,7 @@ class Prefix:
         if found is None:
             boost = None if self.boost is None else self.boost.longer(label)
             found = Prefix((*self.labels, label), label, self.state, boost)
+            found.lm_state = self.lm_state
             self._longer[label] = found
         return found
 

@@ -54,6 +54,6 @@ class NscSearch(PrefixSearch):
             new = [candidate for candidate in longer if candidate.labels not in known]
             staying = [self._longer(candidate, frame) for candidate in new[: self._beam_size]]
         if self._nstep > 1 and staying:
-            afters = yield from self._ask(staying, frame)
+            afters = yield from self._ask(staying, frame, blanks_alone=True)
             staying = [h.blank(a.blank) for h, a in zip(staying, afters, strict=True)]
         return self._best([*leaving, *staying])

@@ -72,7 +72,7 @@ class PrefixSearch(BeamSearch):
             for longer, shorter in pairs
             for prefix in self._between(shorter, longer)
         ]
-        yield from self._ask([*longest, *between], frame)
+        yield from self._ask([*longest, *between], frame, blanks_alone=True)
         scores = {id(hypothesis): hypothesis.score for hypothesis in longest}
         for longer, shorter in pairs:
             score = shorter.score

@@ -10,6 +10,7 @@ import numpy as np
 from deploy_bias.errors import ContractError
 from deploy_bias.runtime.decoder import DecoderStream
 from deploy_bias.runtime.joint import Joint
+from deploy_bias.runtime.language_model import log_probs_after
 from deploy_bias.runtime.search.hypothesis import Next, Prefix
 
 
@@ -20,7 +21,8 @@ class Query:
     The answers are left in `Prefix.ahead`.
 
     prefixes, frames: as many of both. encoder_out: (T, E) float32, whose first frame is `first`.
-    width: how many labels `Next.best` has to have.
+    width: how many labels `Next.best` has to have. labels: whether what the language model adds is
+    asked for, too.
     """
 
     prefixes: Sequence[Prefix]
@@ -28,6 +30,7 @@ class Query:
     encoder_out: np.ndarray
     first: int
     width: int
+    labels: bool = False
 
 
 Steps = Generator[Query, None, None]
@@ -44,11 +47,16 @@ class Scorer:
     Args:
         stream: of the decoder.
         joint: of the same bundle.
+
+    Attributes:
+        lm: of the language model, if there is one. lm_weight: of what it says.
     """
 
     def __init__(self, stream: DecoderStream, joint: Joint) -> None:
         self._stream = stream
         self._joint = joint
+        self.lm: DecoderStream | None = None
+        self.lm_weight = 0.0
 
     def run(self, searches: Sequence[Steps]) -> None:
         """Run searches to their end.
@@ -71,24 +79,28 @@ class Scorer:
     def _answer(self, queries: Sequence[Query]) -> dict[int, ContractError]:
         """Return what is wrong with a query, by its place."""
         self._feed(prefix for query in queries for prefix in query.prefixes)
-        batch = self._joint.batch
-        count = sum(len(query.prefixes) for query in queries)
-        spare = -count % batch
-        each, more = divmod(spare, count)
+        if self.lm is not None:
+            self._feed_lm(self.lm, (p for query in queries if query.labels for p in query.prefixes))
+        wanted = [
+            (query, prefix, frame)
+            for query in queries
+            for prefix, frame in zip(query.prefixes, query.frames, strict=True)
+            if frame not in prefix.ahead
+        ]
+        if not wanted:
+            return {}
+        each, more = divmod(-len(wanted) % self._joint.batch, len(wanted))
         places: list[tuple[Prefix, int]] = []
         frames: list[np.ndarray] = []
         outs: list[np.ndarray] = []
-        for query in queries:
+        for number, (query, prefix, frame) in enumerate(wanted):
             end = query.first + len(query.encoder_out)
-            for prefix, frame in zip(query.prefixes, query.frames, strict=True):
-                behind = min(frame + 1 + each + (more > 0), end)
-                more -= 1
-                assert prefix.decoder_out is not None
-                for ahead in range(frame, behind):
-                    places.append((prefix, ahead))
-                    frames.append(query.encoder_out[ahead - query.first])
-                    outs.append(prefix.decoder_out)
-                prefix.ahead = {}
+            assert prefix.decoder_out is not None
+            for ahead in range(frame, min(frame + 1 + each + (number < more), end)):
+                places.append((prefix, ahead))
+                frames.append(query.encoder_out[ahead - query.first])
+                outs.append(prefix.decoder_out)
+            prefix.ahead = {}
         log_probs = self._joint.log_probs(frames, outs)
         width = max(query.width for query in queries)
         best = top(log_probs, width)
@@ -111,6 +123,15 @@ class Scorer:
             )
             for prefix, out, state in zip(new, outs, states, strict=True):
                 prefix.decoder_out, prefix.state = out, state
+
+    def _feed_lm(self, lm: DecoderStream, prefixes: Iterable[Prefix]) -> None:
+        new = list(dict.fromkeys(prefix for prefix in prefixes if prefix.lm_scores is None))
+        if new:
+            states = [prefix.lm_state for prefix in new if prefix.lm_state is not None]
+            log_probs, after = log_probs_after(lm, states, [prefix.lm_label for prefix in new])
+            scores = self.lm_weight * log_probs
+            for prefix, row, state in zip(new, scores, after, strict=True):
+                prefix.lm_scores, prefix.lm_state = row, state
 
 
 def _resumed(searches: Iterable[Steps], errors: list[ContractError]) -> list[tuple[Steps, Query]]:

@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 import numpy as np
 
 from deploy_bias.errors import ContractError, OptionError
-from deploy_bias.runtime.decoder import Decoder
+from deploy_bias.runtime.decoder import Decoder, DecoderStream
 from deploy_bias.runtime.joint import Joint
 from deploy_bias.runtime.search.hotwords import Hotwords
 from deploy_bias.runtime.search.hypothesis import BLANK, Hypothesis, Next, Prefix, Result
@@ -59,6 +59,8 @@ class Search:
         self._stream = decoder.stream()
         self.scorer = Scorer(self._stream, joint)
         self._hotwords: Hotwords | None = None
+        self._lm: DecoderStream | None = None
+        self._first_lm_label = 0
         self._recent: deque[Prefix] = deque(maxlen=RECENT)
         self.reset()
 
@@ -70,6 +72,9 @@ class Search:
         """
         boost = None if self._hotwords is None else self._hotwords.start()
         start = Prefix((), self.first_label, self._stream.start(), boost)
+        if self._lm is not None:
+            start.lm_state = self._lm.start()
+            start.lm_label = self._first_lm_label
         self._hypotheses = [Hypothesis(start)]
         self._recent.clear()
         self._frames = 0
@@ -105,6 +110,8 @@ class Search:
     def close(self) -> None:
         """End the search."""
         self._stream.close()
+        if self._lm is not None:
+            self._lm.close()
         self._recent.clear()
 
     def _search(self, hypotheses: list[Hypothesis], frames: range) -> Advance:
@@ -132,19 +139,34 @@ class Search:
     def _rank(self, hypothesis: Hypothesis) -> float:
         return hypothesis.score
 
-    def _ask(self, hypotheses: Sequence[Hypothesis], frames: int | Sequence[int]) -> Asking:
-        """Return what may come after each hypothesis, at one frame or at a frame of each."""
+    def _ask(
+        self,
+        hypotheses: Sequence[Hypothesis],
+        frames: int | Sequence[int],
+        blanks_alone: bool = False,
+    ) -> Asking:
+        """Return what may come after each hypothesis, at one frame or at a frame of each.
+
+        blanks_alone: no label is taken, so the language model need not be asked.
+        """
+        labels = self._lm is not None and not blanks_alone
         if isinstance(frames, int):
-            try:  # most often all are known
-                return [hypothesis.prefix.ahead[frames] for hypothesis in hypotheses]
-            except KeyError:
-                frames = [frames] * len(hypotheses)
+            if not labels:
+                try:  # most often all are known
+                    return [hypothesis.prefix.ahead[frames] for hypothesis in hypotheses]
+                except KeyError:
+                    pass
+            frames = [frames] * len(hypotheses)
         pairs = [(h.prefix, frame) for h, frame in zip(hypotheses, frames, strict=True)]
-        new = dict(pair for pair in pairs if pair[1] not in pair[0].ahead)
+        new = {
+            prefix: frame
+            for prefix, frame in pairs
+            if frame not in prefix.ahead or (labels and prefix.lm_scores is None)
+        }
         if new:
             self._recent.extend(prefix for prefix in new if prefix.decoder_out is None)
             places = list(new.values())
-            yield Query(list(new), places, self._encoder_out, self._frames, self.width)
+            yield Query(list(new), places, self._encoder_out, self._frames, self.width, labels)
         return [prefix.ahead[frame] for prefix, frame in pairs]
 
 

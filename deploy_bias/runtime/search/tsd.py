@@ -40,10 +40,11 @@ class TsdSearch(BeamSearch):
         leaving: list[Hypothesis] = []
         staying = hypotheses
         for number in range(self._rounds):
-            afters = yield from self._ask(staying, frame)
+            last = number == self._rounds - 1
+            afters = yield from self._ask(staying, frame, blanks_alone=last)
             pairs = list(zip(staying, afters, strict=True))
             leaving += [hypothesis.blank(after.blank) for hypothesis, after in pairs]
-            if number < self._rounds - 1:
+            if not last:
                 longer = [c for pair in pairs for c in self._candidates(*pair)]
                 longer.sort(key=by_score, reverse=True)
                 staying = [c.longer(frame) for c in longer[: self._beam_size]]

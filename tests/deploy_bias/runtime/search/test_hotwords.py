@@ -104,5 +104,7 @@ def contains(labels, pair):
 def test_a_search_without_a_beam_takes_none(digits_bundle):
     graphs = load(digits_bundle)
     parts = Decoder(graphs["decoder"]), Joint(graphs["joint"])
-    with pytest.raises(OptionError, match="hotwords: the greedy search has no beam"):
+    with pytest.raises(
+        OptionError, match="hotwords: the greedy search has no beam that could be led"
+    ):
         open_search("greedy", *parts, hotwords=Hotwords([((1,), 1.0)]))

@@ -8,7 +8,7 @@ import pytest
 
 from deploy_bias.errors import ContractError
 from deploy_bias.runtime import open_search
-from tests.espnet.searches import CASES, VARIANTS, difference, frames, transducer
+from tests.espnet.searches import CASES, LMS, VARIANTS, difference, frames, transducer
 
 ALL = [
     (name, options, variant)
@@ -27,6 +27,23 @@ def test_labels_and_scores_are_those_of_espnet(name, options, variant):
         assert len(result.frames) == len(result.log_probs) == len(result.labels)
         assert list(result.frames) == sorted(result.frames)
         assert all(log_prob <= 0 for log_prob in result.log_probs)
+
+
+FUSED = [(name, options) for name, options in CASES if name != "asr_greedy"]
+
+
+@pytest.mark.parametrize(("name", "options"), FUSED)
+def test_with_a_language_model_too(name, options):
+    number = FUSED.index((name, options))
+    variant = (2, 3, 4)[number % 3]
+    model = transducer(variant, lm=LMS[number % len(LMS)])
+    encoder_out = frames(12, variant)
+    options = options | {"lm_weight": 0.8}
+    found = model.search(name, encoder_out, **options)
+    assert difference(model.espnet(name, encoder_out, **options), found) is None
+    plain = transducer(variant)
+    without = plain.search(name, encoder_out, **{**options, "lm_weight": 0.0})
+    assert [r.score for r in without] != [r.score for r in found]
 
 
 @pytest.mark.parametrize("name", ["default", "maes", "tsd", "nsc", "asr_maes", "asr_greedy"])
