@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bias_eager, bias_graph, decoder_step, layer_norm, streaming
+from benchmarks import bias_eager, bias_graph, decoder_step, layer_norm, search, streaming
 from benchmarks.timing import Row
 
-BENCHMARKS = (bias_eager, bias_graph, layer_norm, decoder_step, streaming)
+BENCHMARKS = (bias_eager, bias_graph, layer_norm, decoder_step, search, streaming)
 
 
 def main(
