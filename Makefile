@@ -61,12 +61,15 @@ expected: setup
 android: expected
 	mvn --batch-mode --no-transfer-progress --file android_demo verify
 
-# The page of web_demo on what Python expects, in Debian's chromium-headless-shell or CHROMIUM.
+# The page of web_demo on what Python expects, in Debian's chromium-headless-shell or CHROMIUM; cut
+# off from any network where this user may do so.
 # SCREENSHOTS=docs writes the pictures of the documentation.
+ALONE = $(if $(shell unshare --net ip link set lo up 2>&1),,unshare --net sh -c 'ip link set lo up; exec "$$@"' sh)
 web: expected node
 	$(BIN)/deploy-bias web .expected/bundle --output $(WEB)/dist \
 		--runtime $(WEB)/node_modules/onnxruntime-web
-	cd $(WEB) && npx tsc && node --test test/unit/ && PYTHON=$(CURDIR)/$(BIN)/python npx playwright test
+	cd $(WEB) && npx tsc && node --test test/unit/
+	cd $(WEB) && PYTHON=$(CURDIR)/$(BIN)/python $(ALONE) npx playwright test
 
 clean:
 	rm -rf .venv .arm64 .matrix .expected demo $(WEB)/node_modules $(WEB)/dist android_demo/target android_demo/*/target

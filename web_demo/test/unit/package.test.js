@@ -30,6 +30,7 @@ test("what npm packs runs, with its types", () => {
     const [archive] = readdirSync(place);
     execFileSync("tar", ["-xzf", archive], { cwd: place });
     assert.deepEqual(readdirSync(join(place, "package")).sort(), [
+      "LICENSE",
       "README.md",
       "declarations",
       "package.json",
