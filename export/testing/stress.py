@@ -94,8 +94,9 @@ def make_like(
     low, high = span or (int(example.min()), int(example.max()))
     drawn = _integers(example, case, step, generator, low, high)
     if (low, high) == (0, 1) and shape[-1:] > (1,):
-        # A mask of nothing is none, and what attention makes of it is not specified.
-        drawn[..., 0] |= (drawn == 0).all(-1).to(drawn.dtype)
+        # What attention makes of a mask that hides all, also of the first row of a causal one, is
+        # not specified: the first of each row stays.
+        drawn[..., 0] = example[..., 0]
     return drawn
 
 

@@ -29,8 +29,13 @@ def verdict(animal: Animal, backend: str) -> str:
         if animal.refusal or backend in animal.red:
             wrong = "green, and is not right"
     except ParityError as error:
+        lines = str(error).splitlines()
         if backend not in animal.red:
-            wrong = "red: " + " | ".join(str(error).splitlines()[:14])
+            wrong = "red: " + " | ".join(lines[:14])
+        elif animal.named.get(backend, "") not in "".join(
+            line for line in lines if "first wrong operator" in line or "failed to" in line
+        ):
+            wrong = f"does not name {animal.named[backend]}: " + " | ".join(lines[:14])
     except OptionError as error:
         if animal.refusal is None or animal.refusal not in str(error):
             wrong = f"refused: {error}"

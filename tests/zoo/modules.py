@@ -31,7 +31,7 @@ class Layer(nn.Module):
 class Animal:
     """A module, its example and the arguments of `assert_export_parity`.
 
-    red: why it is rightly red, by backend.
+    red: why it is rightly red, by backend; and `named`, the operator that must be named there.
     refusal: what is in the OptionError that it must end in, if it must.
     """
 
@@ -39,6 +39,7 @@ class Animal:
     example: Callable[[], Any]
     options: dict[str, Any] = field(default_factory=dict)
     red: dict[str, str] = field(default_factory=dict)
+    named: dict[str, str] = field(default_factory=dict)
     refusal: str | None = None
     error: type[Exception] = OptionError
 
@@ -241,6 +242,59 @@ PRECISIONS = {
         "perceptron": (lambda: nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 2)), ROWS),
     }.items()
 }
+TO, FROM = torch.tensor([0, 1, 1, 2]), (4,)
+BUGS = {
+    "nearest, 26 to 64": (
+        _of(lambda m, x: F.interpolate(x, size=[64], mode="nearest"), (1, 1, 26)),
+        {"onnx": ("onnxruntime#12098, another pixel", "aten.upsample_nearest1d.vec")},
+    ),
+    "transposed conv, padded twice": (
+        _layer(
+            lambda: nn.ConvTranspose2d(1, 3, 2, padding=3, dilation=2, output_padding=1),
+            *(1, 1, 12, 12),
+        ),
+        {
+            "onnx": ("onnxruntime#14208; 1.29 refuses it when it runs", "ConvTranspose"),
+            "executorch": ("its kernel refuses it", "failed to run"),
+        },
+    ),
+    "average by another divisor": (
+        _of(lambda m, x: F.avg_pool2d(x, 3, divisor_override=2), IMAGE),
+        {"onnx": ("the exporter leaves divisor_override out", "aten.avg_pool2d.default")},
+    ),
+    "scattered means": (
+        _of(lambda m, x: torch.ones(3).scatter_reduce(0, TO, x, "mean"), FROM),
+        {
+            "onnx": ("the exporter adds, and does not divide", "aten.scatter_reduce.two"),
+            "executorch": (LACKING, "aten::scatter_reduce.two_out"),
+        },
+    ),
+    "remainder of floats": (
+        _of(lambda m, x, y: torch.remainder(9 * x, y), ROWS, ROWS),
+        {"onnx": ("x - floor(x / y) y, where fmod is exact", "aten.remainder.Tensor")},
+    ),
+    "logarithm of a sigmoid": (
+        _of(lambda m, x: F.logsigmoid(x), ROWS),
+        {"onnx": ("the logarithm of what is 0", "aten.log_sigmoid.default")},
+    ),
+    "logarithm of a sum": (
+        _of(lambda m, x, y: torch.logaddexp(x, y), ROWS, ROWS),
+        {"onnx": ("the exponential of what is large", "aten.logaddexp.default")},
+    ),
+    "remainder of negative integers": (
+        _of(lambda m, i: torch.remainder(i, 3), lambda: torch.arange(-8, 8)),
+        {"executorch": ("the sign of the number", "aten.remainder.Scalar")},
+    ),
+    "rows far from zero": (
+        Animal(lambda: nn.LayerNorm(64), lambda: 100 + R(4, 64)),
+        {"executorch": ("executorch#16712, E[x^2] - E[x]^2", "aten.layer_norm.default")},
+    ),
+    "gelu by tanh": (
+        _of(lambda m, x: F.gelu(x, approximate="tanh"), ROWS),
+        {"executorch": ("executorch#22851, XNNPACK's own", "aten.gelu.default")},
+    ),
+}
+"""What still stands in the pinned versions."""
 REFUSED = {
     "a shape of the data": Animal(
         lambda: Layer(lambda m, x: x[x > 0]), lambda: R(6), refusal="depends on the numbers"
@@ -254,6 +308,12 @@ REFUSED = {
     "of size 0": Animal(lambda: Layer(lambda m, x: x[:0]), lambda: R(6), refusal="holds nothing"),
 }
 ZOO = {**LAYERS, **ACTIVATIONS, **FUNCTIONS, **PRECISIONS, **REFUSED}
+for _name, (_animal, _backends) in BUGS.items():
+    ZOO[_name] = replace(
+        _animal,
+        red={backend: why for backend, (why, _) in _backends.items()},
+        named={backend: operator for backend, (_, operator) in _backends.items()},
+    )
 for _name, _why in {
     **dict.fromkeys(("bilinear", "conv3d", "local response norm", "embedding bag"), LACKING),
     **dict.fromkeys(("sort", "argsort, a gather", "power spectrum"), LACKING),
