@@ -15,7 +15,7 @@ from deploy_bias.bundle.contract import Precision
 from deploy_bias.bundle.manifest import Manifest
 from deploy_bias.cli.console import Debug, Json, names, print_json, print_table, report, stages
 from deploy_bias.cli.recordings import Recording, read_manifest, readable
-from deploy_bias.cli.transcribe import transcribe
+from deploy_bias.cli.transcript import transcribe
 from deploy_bias.errors import BackendError, OptionError, SourceError
 from deploy_bias.files import check_writable
 from deploy_bias.packages import needed

@@ -15,7 +15,7 @@ from rich.text import Text
 from deploy_bias.bundle import Bundle
 from deploy_bias.cli.console import Debug, Json, out, print_json, print_table, size, stages
 from deploy_bias.cli.recordings import read_manifest
-from deploy_bias.cli.transcribe import transcribe
+from deploy_bias.cli.transcript import transcribe
 from deploy_bias.errors import DeployBiasError
 from deploy_bias.packages import needed
 from deploy_bias.runtime import Recognizer

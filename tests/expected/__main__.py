@@ -7,6 +7,7 @@ recordings/*.wav  the shipped recordings
 recordings.json   what Python's Recognizer hears in each, on ONNX Runtime
 rollout.safetensors  labels, outputs and states (of a window its newest row) of a decoder on ONNX
                      Runtime, past three windows
+wavs*             whole, cut and odd files, and what Python reads and hears: see wavs.py
 errors.json       Python's message for each bundle that is broken in some way
 schema.json       Python's message for each manifest that is against the schema
 assets/           what `deploy-bias android` puts into the app
@@ -32,6 +33,7 @@ from deploy_bias.errors import BundleError, DeployBiasError
 from deploy_bias.export import ExportOptions, export_bundle
 from deploy_bias.runtime import Decoder, Recognizer, load
 from tests.expected.hear import utterances
+from tests.expected.wavs import write_wavs
 
 Keys = tuple[str | int, ...]
 DIGITS = Path(str(files("deploy_bias"))) / "data/digits"
@@ -50,6 +52,7 @@ def main(folder: Path) -> None:
         "heard_int8": hear(Recognizer(folder / "bundle", precision="int8")),
     }
     write(folder / "recordings.json", recordings)
+    write_wavs(folder, Recognizer(folder / "bundle"), read(DIGITS / "wavs/prompts_3.wav"))
     save_file(rollout(folder / "bundle"), folder / "rollout.safetensors")
     write(folder / "errors.json", errors(folder))
     write(folder / "schema.json", against_schema(folder))
