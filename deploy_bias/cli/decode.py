@@ -1,6 +1,5 @@
 """deploy-bias decode."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,30 +23,13 @@ from deploy_bias.errors import OptionError, SourceError
 from deploy_bias.runtime import Decoder, Joint, load, open_search
 from deploy_bias.runtime.language_model import LanguageModel, lm_graph
 from deploy_bias.runtime.phrases import read_phrases, spell
-from deploy_bias.runtime.search import SEARCHES, BeamSearch, check_weight
+from deploy_bias.runtime.search import BeamSearch, check_weight, search_class
 from deploy_bias.runtime.tokens import Tokens
-
-
-class SearchName(StrEnum):
-    """The searches of `deploy_bias.runtime.search`."""
-
-    greedy = "greedy"
-    asr_greedy = "asr_greedy"
-    mbg = "mbg"
-    default = "default"
-    maes = "maes"
-    tsd = "tsd"
-    alsd = "alsd"
-    nsc = "nsc"
-    asr_maes = "asr_maes"
-
 
 SEARCH_HELP = (
     "greedy, or a beam search of ESPnet: default, maes, tsd, alsd (whole utterances); of its asr "
     "task: asr_greedy, nsc, asr_maes, and mbg for models of several blanks."
 )
-BEAMS = tuple(name for name in SearchName if issubclass(SEARCHES[name.value], BeamSearch))
-"""Searches that keep several hypotheses."""
 
 
 def run(
@@ -58,7 +40,7 @@ def run(
     backend: Annotated[str, typer.Option(help="onnx, executorch or torchscript.")] = "onnx",
     precision: Annotated[Precision, typer.Option(help="Of the linear layers' weights.")] = "fp32",
     provider: Provider = None,
-    search: Annotated[SearchName, typer.Option(help=SEARCH_HELP)] = SearchName.greedy,
+    search: Annotated[str, typer.Option(help=SEARCH_HELP)] = "greedy",
     beam_size: Annotated[
         int | None, typer.Option(help="Hypotheses of a beam search. [default: 5]")
     ] = None,
@@ -75,9 +57,9 @@ def run(
 ) -> None:
     """Decode encoder frames: the transducer's search over the decoder and the joint network."""
     options = search_options(search, beam_size)
-    if nbest > 1 and search not in BEAMS:
+    if nbest > 1 and not has_beam(search):
         raise OptionError(
-            f"--nbest: the {search.value} search has one result; add --search default or maes."
+            f"--nbest: the {search} search has one result; add --search default or maes."
         )
     frames = read_frames(encoder_out)
     opened = Bundle(bundle)
@@ -87,7 +69,7 @@ def run(
         graphs = load(opened, backend, precision, providers=names(provider))
         check_weight(lm_weight)
         found = open_search(
-            search.value,
+            search,
             Decoder(graphs["decoder"]),
             Joint(graphs["joint"]),
             hotwords=None if hotwords is None else spell(tokens, read_phrases(hotwords)),
@@ -112,7 +94,7 @@ def run(
         ]
         print_json({"encoder_out": str(encoder_out), "backend": backend, "results": content})
         return
-    out.rule(f"{encoder_out.name}, {search.value} search on {backend}")
+    out.rule(f"{encoder_out.name}, {search} search on {backend}")
     table = Table()
     table.add_column("score", justify="right")
     table.add_column("text", overflow="fold")
@@ -121,19 +103,27 @@ def run(
     print_table(table)
 
 
-def search_options(search: SearchName, beam_size: int | None) -> dict[str, Any]:
+def search_options(search: str, beam_size: int | None) -> dict[str, Any]:
     """Return the options of a search that the command line gave.
 
     Raises:
-        OptionError: the search has no beam.
+        OptionError: the search is unknown or has no beam.
     """
+    beam = has_beam(search)
     if beam_size is None:
         return {}
-    if search not in BEAMS:
-        raise OptionError(
-            f"--beam-size: the {search.value} search has no beam; add --search default."
-        )
+    if not beam:
+        raise OptionError(f"--beam-size: the {search} search has no beam; add --search default.")
     return {"beam_size": beam_size}
+
+
+def has_beam(search: str) -> bool:
+    """Say whether a search keeps several hypotheses.
+
+    Raises:
+        OptionError: the search is unknown.
+    """
+    return issubclass(search_class(search), BeamSearch)
 
 
 def read_frames(path: Path) -> np.ndarray:

@@ -26,7 +26,7 @@ from deploy_bias.cli.console import (
     report,
     stages,
 )
-from deploy_bias.cli.decode import SEARCH_HELP, SearchName, search_options
+from deploy_bias.cli.decode import SEARCH_HELP, search_options
 from deploy_bias.cli.microphone import microphone_blocks
 from deploy_bias.cli.subtitles import FORMATS
 from deploy_bias.cli.terminal import shown, write
@@ -58,7 +58,7 @@ def run(
     backend: Annotated[str, typer.Option(help="onnx, executorch or torchscript.")] = "onnx",
     precision: Annotated[Precision, typer.Option(help="Of the linear layers' weights.")] = "fp32",
     provider: Provider = None,
-    search: Annotated[SearchName, typer.Option(help=SEARCH_HELP)] = SearchName.greedy,
+    search: Annotated[str, typer.Option(help=SEARCH_HELP)] = "greedy",
     beam_size: Annotated[
         int | None, typer.Option(help="Hypotheses of a beam search. [default: 5]")
     ] = None,
@@ -98,7 +98,7 @@ def run(
         recognizer = open_recognizer(
             bundle,
             backend,
-            search.value,
+            search,
             precision=precision,
             providers=names(provider),
             lead_in=lead_in / 1000,

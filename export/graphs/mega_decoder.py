@@ -18,7 +18,7 @@ from deploy_bias.errors import OptionError
 from deploy_bias.export.graph import Call, Layout, Tensors
 from deploy_bias.export.graphs.decoder import DecoderGraph, decoder_contract, float_spec
 from deploy_bias.export.options import ExportOptions
-from deploy_bias.export.steps.mega_decoder import DecoderStep
+from deploy_bias.export.steps.mega_decoder import MEGADecoderStep
 from deploy_bias.model.decoder.feed_forward import NormalizedPositionwiseFeedForward
 from deploy_bias.model.decoder.mega import MEGA
 from deploy_bias.model.decoder.mega_decoder import MEGADecoder
@@ -30,17 +30,17 @@ FIRST_VALID = {"espnet": 1, "clean": 0}
 `deploy_bias.export.options.Start`."""
 
 
-class FlatDecoderStep(nn.Module):
-    """`DecoderStep` with its windows side by side: files have inputs, not lists."""
+class FlatMEGADecoderStep(nn.Module):
+    """`MEGADecoderStep` with its windows side by side: files have inputs, not lists."""
 
-    def __init__(self, step: DecoderStep) -> None:
+    def __init__(self, step: MEGADecoderStep) -> None:
         super().__init__()
         self.step = step
 
     def forward(
         self, label: Tensor, valid: Tensor, ema_state: Tensor, *windows: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`DecoderStep.forward`; the key windows of all blocks, then the value windows."""
+        """`MEGADecoderStep.forward`; the key windows of all blocks, then the value windows."""
         blocks = len(windows) // 2
         outputs: tuple[Tensor, Tensor, Tensor, Tensor] = self.step(
             label, valid, ema_state, list(windows[:blocks]), list(windows[blocks:])
@@ -104,11 +104,11 @@ class MEGADecoderGraph(DecoderGraph):
 
     def module(self, layout: Layout) -> nn.Module:
         """Return the step; its bias is one row, so there is nothing to lay out."""
-        return FlatDecoderStep(DecoderStep(self.decoder, self.context, self.batch)).eval()
+        return FlatMEGADecoderStep(MEGADecoderStep(self.decoder, self.context, self.batch)).eval()
 
     def example_inputs(self) -> tuple[Tensor, ...]:
         """Return label 0 with an empty context."""
-        step = DecoderStep(self.decoder, self.context, self.batch)
+        step = MEGADecoderStep(self.decoder, self.context, self.batch)
         label, valid, state, keys, values = step.example_inputs()
         return (label, valid, state, *keys, *values)
 

@@ -38,7 +38,7 @@ from deploy_bias.model.decoder.mega import MEGA
 from deploy_bias.model.decoder.mega_decoder import MEGADecoder
 
 
-class DecoderStep(nn.Module):
+class MEGADecoderStep(nn.Module):
     """What ESPnet's `MEGADecoder.inference` computes, as a graph; made from a decoder's weights.
 
     It is a snapshot: what is loaded into the decoder later does not reach it. It is in eval mode,

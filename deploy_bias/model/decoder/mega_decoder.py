@@ -21,7 +21,7 @@ class MEGADecoder(nn.Module):
     """Label embedding, MEGA blocks with their feed-forward halves, and a last normalisation.
 
     `forward` is ESPnet's training path, over whole label sequences. For decoding, one label at
-    a time, see `deploy_bias.export.steps.mega_decoder.DecoderStep`.
+    a time, see `deploy_bias.export.steps.mega_decoder.MEGADecoderStep`.
 
     Args:
         vocab_size: labels, blank included.

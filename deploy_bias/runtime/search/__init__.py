@@ -77,15 +77,14 @@ def open_search(
             has no beam and there are hotwords or a language model.
         ContractError: the language model is of another bundle.
     """
-    if name not in SEARCHES:
-        raise OptionError(f"search {name!r} is unknown; choose from {', '.join(SEARCHES)}.")
-    known = list(inspect.signature(SEARCHES[name]).parameters)[2:]
+    kind = search_class(name)
+    known = list(inspect.signature(kind).parameters)[2:]
     if unknown := sorted(options.keys() - set(known)):
         raise OptionError(
             f"search {name!r} has no option {', '.join(unknown)}; it has "
             f"{', '.join(known) or 'none'}."
         )
-    search = SEARCHES[name](decoder, joint, **options)
+    search = kind(decoder, joint, **options)
     for what, given in (("hotwords", hotwords), ("lm_weight", lm)):
         if given is not None and not isinstance(search, BeamSearch):
             raise OptionError(
@@ -99,6 +98,17 @@ def open_search(
     if isinstance(search, BeamSearch):
         search.take(hotwords, lm, lm_weight)
     return search
+
+
+def search_class(name: str) -> type[Search]:
+    """Return the class of a search.
+
+    Raises:
+        OptionError: there is no such search.
+    """
+    if name not in SEARCHES:
+        raise OptionError(f"search {name!r} is unknown; choose from {', '.join(SEARCHES)}.")
+    return SEARCHES[name]
 
 
 __all__ = [
@@ -119,4 +129,5 @@ __all__ = [
     "TsdSearch",
     "check_weight",
     "open_search",
+    "search_class",
 ]

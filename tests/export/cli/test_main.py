@@ -83,7 +83,7 @@ def test_a_package_that_is_missing_is_named_with_its_pip_line(
         (["decode", "nowhere", "{frames}"], "nowhere: is not a folder; expected a bundle"),
         (["decode", "{bundle}", "{frames}", "--beam-size", "2"], "add --search default"),
         (["decode", "{bundle}", "{frames}", "--nbest", "3"], "the greedy search has one result"),
-        (["decode", "{bundle}", "{frames}", "--search", "beam"], "Invalid value for '--search'"),
+        (["decode", "{bundle}", "{frames}", "--search", "beam"], "search 'beam' is unknown"),
         (
             ["decode", "{bundle}", "{frames}", "--search", "maes", "--beam-size", "13"],
             "beam_size + expansion_beta must be at most the number of labels, 14, got 13 + 2",

@@ -9,7 +9,7 @@ from deploy_bias.bundle import Bundle
 from deploy_bias.export import ExportOptions, export_bundle, read_source, verify
 from deploy_bias.export.graphs.model import model_graphs
 from deploy_bias.export.rollout import run_case
-from deploy_bias.export.steps.mega_decoder import DecoderStep
+from deploy_bias.export.steps.mega_decoder import MEGADecoderStep
 from tests.espnet.models import espnet_rollout
 from tests.export.unproven import UnprovenGate
 
@@ -19,7 +19,7 @@ class Faulty(nn.Module):
 
     def __init__(self, decoder, context, batch=1):
         super().__init__()
-        self.step = DecoderStep(decoder, context, batch)
+        self.step = MEGADecoderStep(decoder, context, batch)
         self.example_inputs = self.step.example_inputs
 
     def forward(self, label, valid, state, keys, values):
@@ -74,7 +74,7 @@ class WeightOffByAPercent(Faulty):
 @torch.no_grad()
 def test_a_faulty_step(experiment, tmp_path, monkeypatch, fault):
     folder, _ = experiment()
-    monkeypatch.setattr(decoder_graphs, "DecoderStep", fault)
+    monkeypatch.setattr(decoder_graphs, "MEGADecoderStep", fault)
     monkeypatch.setattr("deploy_bias.export.bundle.Gate", UnprovenGate)
     export_bundle(folder, tmp_path / "b", ExportOptions(backends=["torchscript"]))
     report = verify(Bundle(tmp_path / "b"))

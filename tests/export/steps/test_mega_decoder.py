@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from deploy_bias.export.steps.mega_decoder import DecoderStep
+from deploy_bias.export.steps.mega_decoder import MEGADecoderStep
 from tests.deploy_bias.model.decoder.test_mega_decoder import OPTIONS
 from tests.espnet import models
 from tests.espnet.models import espnet_rollout, largest, random_labels, rollout
@@ -29,7 +29,7 @@ class TestWhileTheContextFits:
         ours, theirs = models.pair(**options)
         # The row of zeros at the start takes one of the 16 positions.
         labels = random_labels(1, 15)
-        step = DecoderStep(ours, context=15)
+        step = MEGADecoderStep(ours, context=15)
         torch.testing.assert_close(
             rollout(step, labels, "espnet"), espnet_rollout(theirs, labels), atol=1e-5, rtol=1e-5
         )
@@ -38,20 +38,20 @@ class TestWhileTheContextFits:
     def test_the_clean_start_equals_forward(self, bias):
         ours, theirs = models.pair(rel_pos_bias_type=bias)
         labels = random_labels(1, 16).clamp(min=1)  # forward masks padding, a step does not
-        step = DecoderStep(ours, context=15)
+        step = MEGADecoderStep(ours, context=15)
         with torch.no_grad():
             expected = theirs(labels)
         torch.testing.assert_close(rollout(step, labels, "clean"), expected, atol=1e-5, rtol=1e-5)
 
     def test_the_starts_differ(self):
         ours, _ = models.pair()
-        step, labels = DecoderStep(ours, context=15), random_labels(1, 15)
+        step, labels = MEGADecoderStep(ours, context=15), random_labels(1, 15)
         assert largest(rollout(step, labels, "clean") - rollout(step, labels, "espnet")) > 0.01
 
     def test_the_shipped_model(self):
         ours, theirs = models.digits()
         labels = random_labels(1, 127, ours.vocab_size)
-        step = DecoderStep(ours, context=127)
+        step = MEGADecoderStep(ours, context=127)
         torch.testing.assert_close(
             rollout(step, labels, "espnet"), espnet_rollout(theirs, labels), atol=1e-5, rtol=1e-5
         )
@@ -63,7 +63,7 @@ class TestBeyondTheWindow:
     def test_equals_full_context_restricted_to_the_window(self, bias, start):
         ours, theirs = models.pair(rel_pos_bias_type=bias)
         labels = random_labels(1, 4 * CONTEXT)
-        out = rollout(DecoderStep(ours, CONTEXT), labels, start)
+        out = rollout(MEGADecoderStep(ours, CONTEXT), labels, start)
         own = espnet_rollout(theirs, labels, start=start, context=CONTEXT)
         exact = espnet_rollout(theirs.double(), labels, start=start, context=CONTEXT)
         torch.testing.assert_close(out, own, atol=1e-5, rtol=1e-5)
@@ -72,7 +72,7 @@ class TestBeyondTheWindow:
     def test_in_float64_too(self):
         ours, theirs = models.pair(rel_pos_bias_type="rotary")
         labels = random_labels(1, 4 * CONTEXT)
-        out = rollout(DecoderStep(ours.double(), CONTEXT), labels, "espnet")
+        out = rollout(MEGADecoderStep(ours.double(), CONTEXT), labels, "espnet")
         exact = espnet_rollout(theirs.double(), labels, context=CONTEXT)
         # ESPnet's softmax is float32 even here, and so is its table of sin and cos.
         torch.testing.assert_close(out, exact, atol=1e-6, rtol=1e-6)
@@ -80,8 +80,8 @@ class TestBeyondTheWindow:
     def test_the_error_does_not_grow(self):
         ours, _ = models.digits()
         labels = random_labels(1, 1000, ours.vocab_size)
-        out = rollout(DecoderStep(ours, 32), labels, "espnet")
-        exact = rollout(DecoderStep(ours.double(), 32), labels, "espnet")
+        out = rollout(MEGADecoderStep(ours, 32), labels, "espnet")
+        exact = rollout(MEGADecoderStep(ours.double(), 32), labels, "espnet")
         error = (out - exact).abs().amax(dim=(0, 2))
         assert error[-100:].max() <= 2 * error[:100].max()
         assert error.max() < 1e-5
@@ -89,8 +89,8 @@ class TestBeyondTheWindow:
     def test_the_window_matters(self):
         ours, _ = models.pair()
         labels = random_labels(1, 4 * CONTEXT)
-        narrow = rollout(DecoderStep(ours, CONTEXT), labels, "clean")
-        wide = rollout(DecoderStep(ours, CONTEXT + 1), labels, "clean")
+        narrow = rollout(MEGADecoderStep(ours, CONTEXT), labels, "clean")
+        wide = rollout(MEGADecoderStep(ours, CONTEXT + 1), labels, "clean")
         torch.testing.assert_close(
             narrow[:, : CONTEXT + 1], wide[:, : CONTEXT + 1], atol=1e-6, rtol=1e-5
         )
@@ -103,7 +103,7 @@ class TestChunks:
     def test_the_espnet_start_equals_espnets_inference(self, bias, chunk_size):
         ours, theirs = models.pair(rel_pos_bias_type=bias, chunk_size=chunk_size)
         labels = random_labels(1, 15)
-        step = DecoderStep(ours, context=chunk_size - 1)
+        step = MEGADecoderStep(ours, context=chunk_size - 1)
         out = rollout(step, labels, "espnet", chunk_size=chunk_size)
         torch.testing.assert_close(out, espnet_rollout(theirs, labels), atol=1e-5, rtol=1e-5)
 
@@ -112,7 +112,7 @@ class TestChunks:
     def test_the_clean_start_equals_forward(self, bias, chunk_size):
         ours, theirs = models.pair(rel_pos_bias_type=bias, chunk_size=chunk_size)
         labels = random_labels(1, 15).clamp(min=1)
-        step = DecoderStep(ours, context=chunk_size - 1)
+        step = MEGADecoderStep(ours, context=chunk_size - 1)
         out = rollout(step, labels, "clean", chunk_size=chunk_size)
         with torch.no_grad():
             expected = theirs(labels)
@@ -122,8 +122,8 @@ class TestChunks:
 class TestHypotheses:
     def test_a_batch_equals_each_hypothesis_alone(self):
         ours, _ = models.pair()
-        step = DecoderStep(ours, CONTEXT, batch=3)
-        alone = DecoderStep(ours, CONTEXT)
+        step = MEGADecoderStep(ours, CONTEXT, batch=3)
+        alone = MEGADecoderStep(ours, CONTEXT)
         # Hypotheses of 0, 2 and all rows; what is not valid is rubbish.
         inputs = random_inputs(step)
         inputs[1].copy_(torch.tensor([0, 2, CONTEXT]))
@@ -139,7 +139,7 @@ class TestHypotheses:
 
     def test_each_valid_row_counts(self):
         ours, _ = models.pair()
-        step = DecoderStep(ours, CONTEXT)
+        step = MEGADecoderStep(ours, CONTEXT)
         inputs = random_inputs(step)
         outputs = []
         for valid in range(CONTEXT + 1):
@@ -152,16 +152,18 @@ class TestHypotheses:
 class TestSnapshot:
     def test_later_changes_of_the_decoder_do_not_reach_it(self):
         ours, _ = models.pair()
-        step = DecoderStep(ours.train(), CONTEXT)
+        step = MEGADecoderStep(ours.train(), CONTEXT)
         inputs = random_inputs(step)
         before = step(*inputs)[0]
         models.perturb(ours)
         assert torch.equal(step(*inputs)[0], before)
-        assert not torch.equal(DecoderStep(ours, CONTEXT)(*inputs)[0], before)
+        assert not torch.equal(MEGADecoderStep(ours, CONTEXT)(*inputs)[0], before)
 
     def test_it_takes_no_gradient_and_leaves_the_decoder_its_own(self):
         ours, _ = models.pair()
-        assert not any(weight.requires_grad for weight in DecoderStep(ours, CONTEXT).parameters())
+        assert not any(
+            weight.requires_grad for weight in MEGADecoderStep(ours, CONTEXT).parameters()
+        )
         assert all(weight.requires_grad for weight in ours.parameters())
 
 
@@ -169,30 +171,30 @@ class TestRefusals:
     @pytest.mark.parametrize("context", [0, 16])
     def test_a_context_that_does_not_fit(self, context):
         with pytest.raises(ValueError, match=r"1 to max_positions - 1 = 15 .*, got"):
-            DecoderStep(models.pair()[0], context)
+            MEGADecoderStep(models.pair()[0], context)
 
     @pytest.mark.parametrize("context", [2, 4, 15])
     def test_a_context_that_is_not_the_chunk(self, context):
         with pytest.raises(ValueError, match="must be chunk_size - 1 = 3 for this decoder, got"):
-            DecoderStep(models.pair(chunk_size=4)[0], context)
+            MEGADecoderStep(models.pair(chunk_size=4)[0], context)
 
     def test_chunks_of_one_label(self):
         with pytest.raises(ValueError, match="chunk_size must be at least 2"):
-            DecoderStep(models.pair(chunk_size=1)[0], 1)
+            MEGADecoderStep(models.pair(chunk_size=1)[0], 1)
 
     def test_an_empty_batch(self):
         with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
-            DecoderStep(models.pair()[0], CONTEXT, batch=0)
+            MEGADecoderStep(models.pair()[0], CONTEXT, batch=0)
 
 
 def make_random(batch):
     ours, theirs = models.pair(rel_pos_bias_type="rotary")
-    return DecoderStep(ours, CONTEXT, batch), theirs, random_labels(batch, 4 * CONTEXT)
+    return MEGADecoderStep(ours, CONTEXT, batch), theirs, random_labels(batch, 4 * CONTEXT)
 
 
 def make_digits():
     ours, theirs = models.digits()
-    return DecoderStep(ours, 32), theirs, random_labels(1, 100, ours.vocab_size)
+    return MEGADecoderStep(ours, 32), theirs, random_labels(1, 100, ours.vocab_size)
 
 
 @pytest.fixture(
@@ -233,7 +235,7 @@ class TestExports:
 
 @pytest.mark.parametrize("activation", ["ftswish", "mish", "selu"])
 def test_activations_that_xnnpack_lacks_run_beside_it(activation, tmp_path):
-    step = DecoderStep(models.pair(num_blocks=1, activation_type=activation)[0], CONTEXT)
+    step = MEGADecoderStep(models.pair(num_blocks=1, activation_type=activation)[0], CONTEXT)
     lowered = lower(step)
     outside = " ".join(operators(lowered))
     assert not [name for name in ("linear", "addmm", "mm", "layer_norm") if name in outside]
@@ -258,7 +260,7 @@ def test_activations_that_xnnpack_lacks_run_beside_it(activation, tmp_path):
     ids=str,
 )
 def test_one_delegate_takes_all_but_the_embedding_and_the_count_of_rows(options):
-    step = DecoderStep(models.pair(**{"num_blocks": 1} | options)[0], CONTEXT, batch=2)
+    step = MEGADecoderStep(models.pair(**{"num_blocks": 1} | options)[0], CONTEXT, batch=2)
     assert operators(lower(step)) == {
         "executorch_call_delegate": 1,
         "aten::embedding": 1,
