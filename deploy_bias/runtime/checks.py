@@ -1,16 +1,11 @@
 """What several classes of the runtime check or do alike. No torch here."""
 
-from __future__ import annotations
-
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 
 from deploy_bias.errors import ContractError
-
-if TYPE_CHECKING:
-    from deploy_bias.runtime.graph import Graph
 
 
 class Closing:
@@ -22,7 +17,7 @@ class Closing:
     def check_open(self) -> None:
         """Raise a ContractError if the stream is closed."""
         if self._closed:
-            raise ContractError("the stream is closed; open another one.")
+            raise ContractError("the stream is closed; create another one.")
 
     def close(self) -> None:
         """End the stream."""
@@ -40,19 +35,19 @@ class Closing:
         self.close()
 
 
-def check_kind(graph: Graph, kind: str, name: str) -> None:
-    """Raise a ContractError unless this is a graph of a kind; `name` is what to call it."""
-    way_out = f"take graphs[{kind!r}] of deploy_bias.runtime.load."
-    contract = getattr(graph, "contract", None)
-    if contract is None:
-        raise ContractError(f"expected a graph, got {type(graph).__name__}; {way_out}")
-    if contract.kind != kind:
-        raise ContractError(f"graph {contract.name!r} is no {name}; {way_out}")
-
-
 def describe(value: object) -> str:
     """Return the dtype and shape of an array, or the type of anything else."""
     return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def check_signal(samples: np.ndarray) -> None:
+    """Raise a ContractError unless these are samples (any number,), float32."""
+    if isinstance(samples, np.ndarray) and samples.dtype == np.float32 and samples.ndim == 1:
+        return
+    raise ContractError(
+        f"samples must be a numpy array float32 with one axis, in [-1, 1), got {describe(samples)};"
+        " divide 16-bit samples by 32768, and average channels."
+    )
 
 
 def check_finite(rows: np.ndarray, row: str, way_out: str) -> None:

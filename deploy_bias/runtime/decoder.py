@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from deploy_bias.errors import ContractError
-from deploy_bias.runtime.checks import Closing, check_kind
-from deploy_bias.runtime.graph import Graph
+from deploy_bias.runtime.checks import Closing
+from deploy_bias.runtime.graph import Graph, check_kind
 from deploy_bias.runtime.state import State, StateSpace
 
 

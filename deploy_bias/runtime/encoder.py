@@ -7,9 +7,9 @@ import numpy as np
 from deploy_bias.bundle.contract import settings_of
 from deploy_bias.bundle.settings import EncoderSettings
 from deploy_bias.errors import ContractError
-from deploy_bias.runtime.checks import Closing, check_finite, check_kind, describe
+from deploy_bias.runtime.checks import Closing, check_finite, describe
 from deploy_bias.runtime.features import FeatureChunk
-from deploy_bias.runtime.graph import Graph
+from deploy_bias.runtime.graph import Graph, check_kind
 from deploy_bias.runtime.state import StateSpace
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deploy_bias.bundle.chunking import Chunking
-from deploy_bias.errors import ContractError
+from deploy_bias.runtime.checks import check_signal
 
 Frontend = Callable[[np.ndarray], np.ndarray]
 """The frontend graph: samples (1, S) float32 to features (1, F, n_mels) float32, where
@@ -71,7 +71,7 @@ class FeatureStream:
         Raises:
             ContractError: `samples` is no float32 array with one axis.
         """
-        _check(samples)
+        check_signal(samples)
         chunks = []
         while samples.size:
             filled = self._samples % self._window.size
@@ -123,13 +123,3 @@ def _extract(
         samples[0, : taken.size] = taken
         parts.append(frontend(samples)[0])
     return np.concatenate(parts)[:count]
-
-
-def _check(samples: np.ndarray) -> None:
-    if isinstance(samples, np.ndarray) and samples.dtype == np.float32 and samples.ndim == 1:
-        return
-    came = f"{samples.dtype} {samples.shape}" if isinstance(samples, np.ndarray) else type(samples)
-    raise ContractError(
-        f"samples must be a float32 array with one axis, in [-1, 1), got {came}; "
-        "divide 16-bit samples by 32768."
-    )

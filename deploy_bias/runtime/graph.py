@@ -11,6 +11,7 @@ from deploy_bias.bundle.contract import DynamicSize, GraphContract, Precision, T
 from deploy_bias.bundle.manifest import Artifact, Label
 from deploy_bias.errors import BundleError, ContractError
 from deploy_bias.runtime.backends import BACKENDS, Session, backend, open_session, require
+from deploy_bias.runtime.checks import describe
 
 
 class Graph:
@@ -115,6 +116,16 @@ def open_file(path: str | Path) -> Label:
     raise BundleError(f"{path}: expected a bundle folder or a file that ends in {known}.")
 
 
+def check_kind(graph: Graph, kind: str, name: str) -> None:
+    """Raise a ContractError unless this is a graph of a kind; `name` is what to call it."""
+    way_out = f"take graphs[{kind!r}] of deploy_bias.runtime.load."
+    contract = getattr(graph, "contract", None)
+    if contract is None:
+        raise ContractError(f"expected a graph, got {type(graph).__name__}; {way_out}")
+    if contract.kind != kind:
+        raise ContractError(f"graph {contract.name!r} is no {name}; {way_out}")
+
+
 def check_inputs(contract: GraphContract, inputs: dict[str, np.ndarray]) -> None:
     """Raise a ContractError for the first input that does not fit."""
     expected = {spec.name for spec in contract.inputs}
@@ -141,10 +152,9 @@ def check_inputs(contract: GraphContract, inputs: dict[str, np.ndarray]) -> None
 def _check_input(
     contract: GraphContract, spec: TensorSpec, value: np.ndarray, sizes: dict[str, int]
 ) -> None:
-    came = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
     problem = ContractError(
         f"graph {contract.name!r}: input {spec.name} must be a numpy array "
-        f"{_describe(spec)}, got {came}."
+        f"{_describe(spec)}, got {describe(value)}."
     )
     if not isinstance(value, np.ndarray) or value.dtype != spec.dtype:
         raise problem

@@ -7,8 +7,8 @@ import numpy as np
 from deploy_bias.bundle.contract import settings_of
 from deploy_bias.bundle.settings import JointSettings
 from deploy_bias.errors import ContractError
-from deploy_bias.runtime.checks import check_finite, check_kind, describe
-from deploy_bias.runtime.graph import Graph
+from deploy_bias.runtime.checks import check_finite, describe
+from deploy_bias.runtime.graph import Graph, check_kind
 
 
 class Joint:

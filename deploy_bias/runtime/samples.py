@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from deploy_bias.errors import BackendError, ContractError
+from deploy_bias.runtime.checks import check_signal
 
 LOUDEST = 32.0
 """Samples beyond this are no clipped audio but another scale: 16-bit numbers, most often."""
@@ -114,13 +115,7 @@ def check_rate(rate: float) -> None:
 
 def check_samples(samples: np.ndarray) -> None:
     """Raise a ContractError unless these are samples (any number,), float32 and audible."""
-    array = isinstance(samples, np.ndarray)
-    if not array or samples.dtype != np.float32 or samples.ndim != 1:
-        came = f"{samples.dtype} {samples.shape}" if array else type(samples).__name__
-        raise ContractError(
-            f"samples must be a numpy array float32 with one axis, in [-1, 1), got {came}; divide "
-            "16-bit samples by 32768, and average channels."
-        )
+    check_signal(samples)
     good = np.abs(samples) <= LOUDEST
     if not good.all():
         first = int(good.argmin())

@@ -4,24 +4,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
-from types import TracebackType
-from typing import Self
 
 from deploy_bias.errors import ContractError
+from deploy_bias.runtime.checks import Closing
 
 
-class ThreadedStream(ABC):
+class ThreadedStream(Closing, ABC):
     """Open until it is closed; a second thread that feeds or decodes it meanwhile is refused."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._decoding = Lock()
         self._feeding = Lock()
-        self._closed = False
-
-    def check_open(self) -> None:
-        """Raise a ContractError if the stream is closed."""
-        if self._closed:
-            raise ContractError("the stream is closed; create another one.")
 
     @contextmanager
     def feeding(self) -> Iterator[None]:
@@ -50,7 +44,7 @@ class ThreadedStream(ABC):
 
     def close(self) -> None:
         """End the stream; a thread that decodes it finishes what it decodes first."""
-        self._closed = True
+        super().close()
         self._release()
 
     def _release(self) -> None:
@@ -64,17 +58,6 @@ class ThreadedStream(ABC):
     @abstractmethod
     def _free(self) -> None:
         """Give back the memory."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 @contextmanager

@@ -297,7 +297,7 @@ def test_memory_does_not_grow():
     ids=["int16", "float64", "two axes", "list", "torch"],
 )
 def test_samples_of_another_kind(samples):
-    with pytest.raises(ContractError, match=r"float32 array with one axis, in .* divide 16-bit"):
+    with pytest.raises(ContractError, match=r"array float32 with one axis, in .* divide 16-bit"):
         digits_stream().accept(samples)
 
 
