@@ -242,6 +242,26 @@ PRECISIONS = {
         "perceptron": (lambda: nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 2)), ROWS),
     }.items()
 }
+
+
+class Remembering(nn.Module):
+    """A convolution over what came before, too, and a count of the calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(4, 5, 3)
+        self.register_buffer("past", torch.ones(1, 4, 2))
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(1, 4, T) to (1, 5, T)."""
+        whole = torch.cat([self.past, x], -1)
+        self.past = whole[..., -2:]
+        self.calls += 1
+        return self.conv(whole) / self.calls
+
+
+FUNCTIONS["buffers that change"] = Animal(Remembering, lambda: R(1, 4, 3), {"steps": 3})
 TO, FROM = torch.tensor([0, 1, 1, 2]), (4,)
 BUGS = {
     "nearest, 26 to 64": (
