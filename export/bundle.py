@@ -68,8 +68,10 @@ def export_bundle(
     exporters = {name: exporter(name) for name in plan}
     for name in plan:
         require(name)  # or nothing could be proven, and that is known before the work
-    if options.dynamic or options.offline:
-        _check_dynamic("--dynamic" if options.dynamic else "--offline", exporters)
+    if options.dynamic:
+        _check_able("--dynamic", exporters, lambda maker: maker.DYNAMIC)
+    if options.offline:
+        _check_able("--offline", exporters, lambda maker: maker.OFFLINE)
 
     progress("read the checkpoint")
     model = _read(source, config, checkpoint)
@@ -79,7 +81,7 @@ def export_bundle(
         progress(note)
     if model.whole_alone is not None and not options.offline:
         progress(f"take --offline, for whole utterances: {model.whole_alone}")
-        _check_dynamic("--offline, which this model needs", exporters)
+        _check_able("--offline, which this model needs", exporters, lambda maker: maker.OFFLINE)
         options = options.model_copy(update={"offline": True})
     auto = any("auto" in precisions for precisions in plan.values())
     if recordings is not None and not auto:
@@ -114,11 +116,13 @@ def export_bundle(
     return report
 
 
-def _check_dynamic(wish: str, exporters: Mapping[str, Exporter]) -> None:
-    """Raise an OptionError unless a backend takes dynamic lengths."""
-    if not any(maker.DYNAMIC for maker in exporters.values()):
-        able = ", ".join(name for name in EXPORTERS if exporter(name).DYNAMIC)
-        raise OptionError(f"{wish}: none of {', '.join(exporters)} can; add --backend {able}.")
+def _check_able(
+    wish: str, exporters: Mapping[str, Exporter], able: Callable[[Exporter], bool]
+) -> None:
+    """Raise an OptionError unless one of the backends is able."""
+    if not any(map(able, exporters.values())):
+        others = " or ".join(name for name in EXPORTERS if able(exporter(name)))
+        raise OptionError(f"{wish}: none of {', '.join(exporters)} can; add --backend {others}.")
 
 
 def _read(

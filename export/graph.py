@@ -57,8 +57,8 @@ class ExportGraph(ABC):
     """The cases that a bundle holds as test vectors; none that forks or resets."""
     grain: torch.dtype | None = None
     """What outputs are rounded to, where that is coarser than their dtype."""
-    reshape_is_free: bool = False
-    """Whether ExecuTorch should keep the reshapes, which XNNPACK would copy."""
+    undelegated: tuple[str, ...] = ()
+    """Operators that ExecuTorch keeps from XNNPACK."""
 
     @abstractmethod
     def module(self, layout: Layout) -> nn.Module:

@@ -101,7 +101,8 @@ class BundleWriter:
     def _export(self, backend: str, precision: Precision) -> list[Exported]:
         self._progress(f"export to {backend}, {precision}")
         maker = self._exporters[backend]
-        graphs = [*self.whole, *self._flexible] if maker.DYNAMIC else self.static
+        whole = self.whole if maker.OFFLINE else []
+        graphs = [*whole, *(self._flexible if maker.DYNAMIC else self.static)]
         return maker.export(graphs, precision, self._label(precision))
 
     def _label(self, precision: Precision) -> LabelOf:

@@ -28,11 +28,23 @@ class Strict(BaseModel):
 
 
 class DynamicSize(Strict):
-    """A dimension that the caller chooses within limits; the same name is the same size."""
+    """A dimension that the caller chooses within limits; the same name is the same size.
+
+    It is `minimum`, `minimum` + `step`, ..., up to `maximum`.
+    """
 
     name: str
     minimum: PositiveInt = 1
     maximum: PositiveInt
+    step: PositiveInt = 1
+
+    def admits(self, size: int) -> bool:
+        """Return whether a size is one of these."""
+        return self.minimum <= size <= self.maximum and self.at_least(size) == size
+
+    def at_least(self, size: int) -> int:
+        """Return the smallest of them that is not below a size, whatever the maximum."""
+        return self.minimum + max(-(-(size - self.minimum) // self.step), 0) * self.step
 
 
 class Rows(Strict):

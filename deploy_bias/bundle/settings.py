@@ -29,7 +29,7 @@ class FrontendSettings(Strict):
 
 
 class EncoderSettings(Strict):
-    """Of the kinds `encoder` and `offline_encoder`.
+    """Of the kind `encoder`.
 
     stride: feature frames from an encoder frame to the next. An encoder frame sees stride + offset
     of them. left_context: encoder frames before a chunk that the encoder sees.
@@ -38,6 +38,12 @@ class EncoderSettings(Strict):
     stride: PositiveInt
     offset: NonNegativeInt
     left_context: NonNegativeInt
+
+
+class OfflineEncoderSettings(EncoderSettings):
+    """Of the kind `offline_encoder`. least_frames: feature frames of the shortest utterance."""
+
+    least_frames: PositiveInt
 
 
 class JointSettings(Strict):

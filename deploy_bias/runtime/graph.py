@@ -162,10 +162,7 @@ def _check_input(
         raise problem
     for size, wanted in zip(value.shape, spec.shape, strict=True):
         if isinstance(wanted, DynamicSize):
-            if (
-                not wanted.minimum <= size <= wanted.maximum
-                or sizes.setdefault(wanted.name, size) != size
-            ):
+            if not wanted.admits(size) or sizes.setdefault(wanted.name, size) != size:
                 raise problem
         elif size != wanted:
             raise problem
@@ -173,9 +170,11 @@ def _check_input(
 
 def _describe(spec: TensorSpec) -> str:
     shape = ", ".join(
-        f"{size.name} {size.minimum} to {size.maximum}"
-        if isinstance(size, DynamicSize)
-        else str(size)
-        for size in spec.shape
+        str(size) if isinstance(size, int) else _describe_length(size) for size in spec.shape
     )
     return f"{spec.name} {spec.dtype} ({shape})"
+
+
+def _describe_length(size: DynamicSize) -> str:
+    steps = f" in steps of {size.step}" if size.step > 1 else ""
+    return f"{size.name} {size.minimum} to {size.maximum}{steps}"

@@ -51,7 +51,9 @@ class Exporter(Protocol):
     VERSIONS: tuple[str, ...]
     """The packages whose versions decide what is written."""
     DYNAMIC: bool
-    """Whether it can export a dynamic length."""
+    """Whether it can export biases of a dynamic length."""
+    OFFLINE: bool
+    """Whether it can export the graphs for whole utterances."""
     PRECISIONS: tuple[Precision, ...]
     """What it can export in."""
     STAGE: str

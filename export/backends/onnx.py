@@ -19,6 +19,7 @@ from deploy_bias.model.bias.toeplitz import toeplitz_by_repeat
 
 VERSIONS = ("torch", "onnx", "onnxscript", "onnxruntime")
 DYNAMIC = True
+OFFLINE = True
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "int4", "auto")
 STAGE = "ONNX optimised"
 OPSET = 20

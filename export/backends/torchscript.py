@@ -16,6 +16,7 @@ from deploy_bias.runtime.backends.torchscript import deprecation_is_known
 
 VERSIONS = ("torch",)
 DYNAMIC = False
+OFFLINE = False
 PRECISIONS: tuple[Precision, ...] = ("fp32",)
 STAGE = "TorchScript"
 

@@ -91,7 +91,7 @@ def run(
     ] = 32,
     offline: Annotated[
         bool,
-        typer.Option("--offline", help="Encode whole utterances instead of chunks (ONNX alone)."),
+        typer.Option("--offline", help="Encode whole utterances (not TorchScript)."),
     ] = False,
     dynamic: Annotated[
         bool, typer.Option("--dynamic", help="ONNX takes any length up to max_positions.")

@@ -86,7 +86,8 @@ class BiasGraph(ExportGraph):
 
     relative_limit = 1e-6
     stored_cases = ("real", "normal")
-    reshape_is_free = True
+    # ExecuTorch makes a reshape free, XNNPACK would copy: for 2048 x 2048 3.8 against 4.9 ms.
+    undelegated = ("view_copy.default",)
 
     def __init__(self, bias: Bias, contract: GraphContract) -> None:
         self.bias = bias

@@ -1,138 +1,98 @@
 """The graphs `offline_frontend` and `offline_encoder`: whole utterances, of any length."""
 
 import copy
+import sys
 import wave
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
 from deploy_bias.bundle.contract import (
     DynamicSize,
     GraphContract,
     ModuleSpec,
+    Rows,
     TensorSpec,
     settings_of,
 )
-from deploy_bias.bundle.settings import FrontendSettings
+from deploy_bias.bundle.settings import FrontendSettings, OfflineEncoderSettings
 from deploy_bias.export.graph import Call, ExportGraph, Layout, Step, Tensors
-from deploy_bias.export.graphs.encoder import build_encoder, encoder_settings
+from deploy_bias.export.graphs.encoder import RUBBISH, build_encoder, encoder_settings
 from deploy_bias.export.graphs.frontend import Normalize, build_frontend, frontend_weights
 from deploy_bias.export.sources.state_dict import named_weights
+from deploy_bias.export.steps.offline_encoder import OfflineEncoderStep
+from deploy_bias.export.steps.offline_frontend import OfflineFrontendStep
 from deploy_bias.model.encoder import Encoder
 from deploy_bias.model.frontend import DefaultFrontend
 
 SEED = 25
 QUIET = 0.1
-MOST_SECONDS = 120
-"""Of an utterance. Attention grows with its square: this takes 2.5 GB with 4 heads, 300 s 15 GB."""
-
-
-class WholeFrontend(nn.Module):
-    """Samples to normalised features."""
-
-    def __init__(self, frontend: DefaultFrontend, normalize: Normalize) -> None:
-        super().__init__()
-        self.frontend, self.normalize = frontend, normalize
-
-    def forward(self, samples: Tensor) -> Tensor:
-        """(1, S) to (1, F, M)."""
-        features: Tensor = self.frontend(samples)
-        return features if self.normalize is None else self.normalize(features)
-
-
-class WholeEncoder(nn.Module):
-    """Features to encoder frames, every frame in sight of every one."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(1, F, M) to (1, T, D)."""
-        length = torch.full((1,), features.size(1), dtype=torch.int64)
-        encoder_out: Tensor = self.encoder(features, length)[0]
-        return encoder_out
+MOST_SECONDS = 600
+"""Of an utterance. Time grows with its square, memory does not."""
 
 
 class OfflineGraph(ExportGraph):
-    """A module of one input and one output, each with a dynamic length along its axis 1.
-
-    Args:
-        whole: the eager module.
-        contract: made by `make` of its class.
-    """
+    """A graph of a dynamic length along axis 1 of its first input."""
 
     # As of the streaming graphs.
     relative_limit = 1e-3
     stored_cases = ("short",)
+    # The sines of far positions: XNNPACK's are off by 1e-5.
+    undelegated = ("sin.default", "cos.default")
 
-    def __init__(self, whole: nn.Module, contract: GraphContract) -> None:
-        self.whole = whole.eval()
-        self.contract = contract
-
-    def module(self, layout: Layout) -> nn.Module:
-        """Return the eager module itself."""
-        return self.whole
-
-    def example_inputs(self) -> tuple[Tensor, ...]:
-        """Return noise of three times the least length."""
-        return (self._noise(3 * self._length.minimum),)
-
-    def eager(self, dtype: torch.dtype) -> Call:
-        """Return the module in `dtype`."""
-        whole = copy.deepcopy(self.whole).to(dtype)
-        (taken,), (given,) = self.contract.inputs, self.contract.outputs
-
-        def call(inputs: Tensors) -> dict[str, Tensor]:
-            return {given.name: whole(inputs[taken.name])}
-
-        return call
-
-    def cases(self, seed: int = 0) -> dict[str, list[Step]]:
-        """Return noise of several lengths and levels, and with silence."""
-        least = self._length.minimum
-        name = self.contract.inputs[0].name
-        noise = {
-            "the shortest": self._noise(least, seed),
-            "short": self._noise(2 * least + 1, seed),
-            "long": self._noise(20 * least + 7, seed),
-            "loud": 10 * self._noise(5 * least, seed),
-            # Not silence alone: less its own mean it is nothing but rounding.
-            "half of it silence": self._noise(8 * least, seed) * self._first_half(8 * least),
-        }
-        return {case: [Step({name: tensor})] for case, tensor in noise.items()}
+    def dynamic_shapes(self) -> tuple[Any, ...]:
+        """Return the length as a multiple of a number, where it grows by more than 1."""
+        length = self.length
+        if length.step == 1:
+            size = Dim(length.name, min=length.minimum, max=length.maximum)
+        else:
+            steps = (length.maximum - length.minimum) // length.step + 1
+            rest = length.minimum - length.step
+            size = length.step * Dim(f"{length.name}_steps", min=1, max=steps) + rest
+        return ({1: size}, *({} for _ in self.contract.inputs[1:]))
 
     @property
-    def _length(self) -> DynamicSize:
+    def example_length(self) -> int:
+        """Half of the greatest length.
+
+        ATen takes another convolution from 20,480 elements on. With a shorter example the passes of
+        ExecuTorch take that for the greatest size, and plan the memory for it.
+        """
+        return self.length.at_least(self.length.maximum // 2)
+
+    @property
+    def length(self) -> DynamicSize:
+        """The length of the first input."""
         length = self.contract.inputs[0].shape[1]
         assert isinstance(length, DynamicSize)
         return length
 
-    def _first_half(self, length: int) -> Tensor:
-        half = (torch.arange(length) < length // 2).float()
-        return half.view(1, length, *[1] * (len(self.contract.inputs[0].shape) - 2))
-
-    def _noise(self, length: int, seed: int = 0) -> Tensor:
+    def noise(self, length: int, seed: int = 0) -> Tensor:
+        """Return random values in the shape of the first input; samples are within 1."""
         generator = torch.Generator().manual_seed(SEED + length + seed)
         rest = [size for size in self.contract.inputs[0].shape[2:] if isinstance(size, int)]
-        # Samples are within 1, and features about 1.
         return (1.0 if rest else 0.1) * torch.randn(1, length, *rest, generator=generator)
 
 
 class OfflineFrontendGraph(OfflineGraph):
-    """Samples to normalised features."""
+    """Samples to normalised features.
 
-    whole: WholeFrontend
+    Args:
+        frontend: the eager module.
+        normalize: what follows it.
+        contract: made by `make`.
+    """
 
-    def cases(self, seed: int = 0) -> dict[str, list[Step]]:
-        """Return noise, and recorded speech of half the rate: its upper bands never change."""
-        fs = settings_of(self.contract, FrontendSettings).fs
-        speech = Step({self.contract.inputs[0].name: half_rate_speech(fs)})
-        return {**super().cases(seed), "speech of half the rate": [speech]}
+    def __init__(
+        self, frontend: DefaultFrontend, normalize: Normalize, contract: GraphContract
+    ) -> None:
+        self.frontend, self.normalize = frontend.eval(), normalize
+        self.contract = contract
 
     @classmethod
     def make(
@@ -143,7 +103,7 @@ class OfflineFrontendGraph(OfflineGraph):
         longest = MOST_SECONDS * settings.fs
         # A shorter utterance cannot be reflected at its edges.
         samples = DynamicSize(name="samples", minimum=settings.n_fft // 2 + 1, maximum=longest)
-        features = (1, _frames(settings), frontend.output_size())
+        features = (1, DynamicSize(name="frames", maximum=_frames(settings)), frontend.n_mels)
         contract = GraphContract(
             name="offline_frontend",
             kind="offline_frontend",
@@ -152,23 +112,68 @@ class OfflineFrontendGraph(OfflineGraph):
             inputs=(TensorSpec(name="samples", dtype="float32", shape=(1, samples)),),
             outputs=(TensorSpec(name="features", dtype="float32", shape=features),),
         )
-        return cls(WholeFrontend(frontend, normalize), contract)
+        return cls(frontend, normalize, contract)
 
     @classmethod
     def of(cls, contract: GraphContract, weights: Mapping[str, Tensor], where: str) -> Self:
         """Make the graph of a contract; see `make`."""
-        return cls(WholeFrontend(*build_frontend(contract.module, weights, where)), contract)
+        return cls(*build_frontend(contract.module, weights, where), contract)
 
     def weights(self) -> dict[str, Tensor]:
         """Return the tensors of the frontend and the normalisation."""
-        whole = self.whole
-        return frontend_weights(self.contract.module, whole.frontend, whole.normalize)
+        return frontend_weights(self.contract.module, self.frontend, self.normalize)
+
+    def module(self, layout: Layout) -> nn.Module:
+        """Return the frontend's step."""
+        return OfflineFrontendStep(self.frontend, self.normalize)
+
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        """Return noise of the example's length."""
+        return (self.noise(self.example_length),)
+
+    def eager(self, dtype: torch.dtype) -> Call:
+        """Return the frontend in `dtype`."""
+        frontend = copy.deepcopy(self.frontend).to(dtype)
+        normalize = None if self.normalize is None else copy.deepcopy(self.normalize).to(dtype)
+
+        def call(inputs: Tensors) -> dict[str, Tensor]:
+            features = frontend(inputs["samples"])
+            return {"features": features if normalize is None else normalize(features)}
+
+        return call
+
+    def cases(self, seed: int = 0) -> dict[str, list[Step]]:
+        """Return noise of several lengths and levels, with silence, and recorded speech.
+
+        The speech is of half the rate: its upper bands never change.
+        """
+        least = self.length.minimum
+        samples = {
+            "the shortest": self.noise(least, seed),
+            "short": self.noise(2 * least + 1, seed),
+            "long": self.noise(20 * least + 7, seed),
+            "loud": 10 * self.noise(5 * least, seed),
+            # Not silence alone: less its own mean it is nothing but rounding.
+            "half of it silence": self.noise(8 * least, seed) * _first_half(8 * least),
+            "speech of half the rate": half_rate_speech(
+                settings_of(self.contract, FrontendSettings).fs
+            ),
+        }
+        return {name: [Step({"samples": tensor})] for name, tensor in samples.items()}
 
 
 class OfflineEncoderGraph(OfflineGraph):
-    """Features to encoder frames."""
+    """Features to encoder frames.
 
-    whole: WholeEncoder
+    Args:
+        encoder: the eager module.
+        contract: made by `make`.
+    """
+
+    def __init__(self, encoder: Encoder, contract: GraphContract) -> None:
+        self.encoder = encoder.eval()
+        self.contract = contract
+        self.step = OfflineEncoderStep(encoder)
 
     @classmethod
     def make(
@@ -189,37 +194,93 @@ class OfflineEncoderGraph(OfflineGraph):
             where: the files, for errors.
         """
         encoder = build_encoder(spec, state, where)
-        settings = encoder_settings(encoder, left_context)
-        features = _frames(frontend).model_copy(update={"minimum": encoder.least_frames})
-        if encoder.most_frames is not None and features.maximum > encoder.most_frames:
-            features = features.model_copy(update={"maximum": encoder.most_frames})
-        frames = DynamicSize(name="encoder_frames", maximum=features.maximum // settings.stride + 1)
+        step = OfflineEncoderStep(encoder)
+        settings = OfflineEncoderSettings(
+            **encoder_settings(encoder, left_context).model_dump(),
+            least_frames=encoder.least_frames,
+        )
+        most = min(_frames(frontend), encoder.most_frames or sys.maxsize)
+        least, grows = step.least_frames, step.feature_frames
+        sizes = DynamicSize(name="features", minimum=least, maximum=least, step=grows)
+        sizes = sizes.model_copy(update={"maximum": sizes.at_least(most)})
+        frames = DynamicSize(
+            name="encoder_frames",
+            minimum=step.encoder_frames(least),
+            maximum=step.encoder_frames(sizes.maximum),
+            step=step.encoder_frames(least),
+        )
+        rows = Rows(input="frames", offset=settings.offset, stride=settings.stride)
         contract = GraphContract(
             name="offline_encoder",
             kind="offline_encoder",
             module=spec,
             settings=settings.model_dump(),
             inputs=(
-                TensorSpec(
-                    name="features", dtype="float32", shape=(1, features, encoder.input_size)
-                ),
+                TensorSpec(name="features", dtype="float32", shape=(1, sizes, encoder.input_size)),
+                TensorSpec(name="frames", dtype="int64", shape=(1,), maximum=most),
             ),
             outputs=(
                 TensorSpec(
-                    name="encoder_out", dtype="float32", shape=(1, frames, encoder.output_size)
+                    name="encoder_out",
+                    dtype="float32",
+                    shape=(1, frames, encoder.output_size),
+                    rows=rows,
                 ),
             ),
         )
-        return cls(WholeEncoder(encoder), contract)
+        return cls(encoder, contract)
 
     @classmethod
     def of(cls, contract: GraphContract, weights: Mapping[str, Tensor], where: str) -> Self:
         """Make the graph of a contract; see `make`."""
-        return cls(WholeEncoder(build_encoder(contract.module, weights, where)), contract)
+        return cls(build_encoder(contract.module, weights, where), contract)
 
     def weights(self) -> dict[str, Tensor]:
         """Return the encoder's tensors."""
-        return named_weights(self.contract.module.weights, self.whole.encoder)
+        return named_weights(self.contract.module.weights, self.encoder)
+
+    def module(self, layout: Layout) -> nn.Module:
+        """Return the encoder's step."""
+        return self.step
+
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        """Return noise of the example's length."""
+        return self.noise(self.example_length), torch.tensor([self.example_length])
+
+    def eager(self, dtype: torch.dtype) -> Call:
+        """Return the encoder in `dtype`, of the genuine frames alone."""
+        encoder = copy.deepcopy(self.encoder).to(dtype)
+
+        def call(inputs: Tensors) -> dict[str, Tensor]:
+            features, frames = inputs["features"], inputs["frames"]
+            genuine: Tensor = encoder(features[:, : int(frames)], frames)[0]
+            rest = self.step.encoder_frames(features.size(1)) - genuine.size(1)
+            return {"encoder_out": nn.functional.pad(genuine, (0, 0, 0, rest))}
+
+        return call
+
+    def cases(self, seed: int = 0) -> dict[str, list[Step]]:
+        """Return noise of several lengths and levels, rubbish behind, and with silence."""
+        one, step = self.length.minimum, self.length.step
+        most = self.contract.inputs[1].maximum
+        assert most is not None
+        cases = {
+            "the shortest": self._case(self.encoder.least_frames, seed),
+            "short": self._case(self.encoder.least_frames + one // 3, seed),
+            "one block": self._case(one, seed),
+            "a frame more": self._case(one + 1, seed),
+            "long": self._case(min(one + 4 * step + step // 3, most), seed),
+            "loud": self._case(one + step, seed, 10.0),
+        }
+        silent = self._case(one + step // 2, seed)
+        half = _first_half(silent["features"].size(1)).unsqueeze(2)
+        cases["half of it silence"] = {**silent, "features": silent["features"] * half}
+        return {name: [Step(inputs)] for name, inputs in cases.items()}
+
+    def _case(self, frames: int, seed: int, scale: float = 1.0) -> dict[str, Tensor]:
+        features = scale * self.noise(self.length.at_least(frames), seed)
+        features[:, frames:] = RUBBISH
+        return {"features": features, "frames": torch.tensor([frames])}
 
 
 def half_rate_speech(fs: int) -> Tensor:
@@ -239,6 +300,9 @@ def half_rate_speech(fs: int) -> Tensor:
     return QUIET * loud.float()[None]
 
 
-def _frames(settings: FrontendSettings) -> DynamicSize:
-    longest = MOST_SECONDS * settings.fs // settings.hop_length + 1
-    return DynamicSize(name="frames", maximum=longest)
+def _first_half(length: int) -> Tensor:
+    return (torch.arange(length) < length // 2).float()[None]
+
+
+def _frames(settings: FrontendSettings) -> int:
+    return MOST_SECONDS * settings.fs // settings.hop_length + 1

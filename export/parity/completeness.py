@@ -4,6 +4,7 @@ from pathlib import PurePosixPath
 
 from deploy_bias.bundle import Bundle
 from deploy_bias.errors import BundleError
+from deploy_bias.export.backends import exporter
 from deploy_bias.runtime.backends import BACKENDS, backend
 
 
@@ -28,12 +29,18 @@ def check_complete(bundle: Bundle) -> None:
         )
     has: dict[tuple[str, str], set[str]] = {}
     for artifact in manifest.artifacts:
-        # Whole utterances are for ONNX alone.
-        names = {g.name for g in artifact.graphs if not g.kind.startswith("offline")}
+        names = {graph.name for graph in artifact.graphs}
         has.setdefault((artifact.backend, artifact.precision), set()).update(names)
     everything = set().union(*has.values())
+    offline = {
+        graph.name
+        for artifact in manifest.artifacts
+        for graph in artifact.graphs
+        if graph.kind.startswith("offline")
+    }
     for (name, precision), graphs in has.items():
-        if lacking := sorted(everything - graphs):
+        able = everything if exporter(name).OFFLINE else everything - offline
+        if lacking := sorted(able - graphs):
             raise BundleError(
                 f"{bundle.folder}: the manifest lists no {', '.join(lacking)} on {name}, "
                 f"{precision}, which another backend or precision has; export again."

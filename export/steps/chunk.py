@@ -3,7 +3,7 @@
 Legend of the shapes: T encoder frames of a chunk, L left_context, R rows of a window, C channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -32,7 +32,7 @@ class Chunk:
         windows: (1, R, C) each, in the order in which the blocks ask for them.
     """
 
-    def __init__(self, hidden: Tensor, within: Tensor, windows: Sequence[Tensor]) -> None:
+    def __init__(self, hidden: Tensor, within: Tensor, windows: Iterable[Tensor]) -> None:
         self.hidden = hidden
         self.within = within
         self.new_rows: list[Tensor] = []
@@ -40,6 +40,6 @@ class Chunk:
 
     def extend(self, rows: Tensor) -> Tensor:
         """Put the next window before new rows (T, C): (1, R + T, C). The rows go to the host."""
-        rows = rows.view(1, *rows.shape)
+        rows = rows.unsqueeze(0)
         self.new_rows.append(rows)
         return torch.cat([next(self._windows), rows], dim=1)

@@ -26,24 +26,20 @@ L left_context, R and C rows and channels of a window.
 """
 
 import copy
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from deploy_bias.export.steps.attention import AttentionStep
 from deploy_bias.export.steps.chunk import Chunk, WholeUtteranceError, WindowShape
 from deploy_bias.export.steps.encoder_blocks import (
     BlockStep,
-    BranchformerStep,
-    ConformerStep,
     Conv1dStep,
-    EBranchformerStep,
+    attention_of,
+    xformer_step,
 )
 from deploy_bias.export.steps.normalization import step_normalization
-from deploy_bias.model.encoder.branchformer import Branchformer
-from deploy_bias.model.encoder.conformer import Conformer
 from deploy_bias.model.encoder.conv1d import Conv1d
-from deploy_bias.model.encoder.ebranchformer import EBranchformer
 from deploy_bias.model.encoder.encoder import Encoder
 from deploy_bias.model.encoder.positions import relative_positions
 
@@ -161,8 +157,4 @@ def _block_step(block: nn.Module, index: int, positions: Tensor, left_context: i
                 "in ESPnet it gives all earlier frames again with every chunk."
             )
         return Conv1dStep(block)
-    if isinstance(block, Conformer):
-        return ConformerStep(block, positions, left_context)
-    if isinstance(block, Branchformer):
-        return BranchformerStep(block, positions, left_context)
-    return EBranchformerStep(cast("EBranchformer", block), positions, left_context)
+    return xformer_step(block, AttentionStep(attention_of(block), positions, left_context))

@@ -1,6 +1,6 @@
 """The encoder's blocks, chunk by chunk. Each is a snapshot of what the block has now.
 
-Legend of the shapes: T encoder frames of a chunk, C and D input and output size, P offsets.
+Legend of the shapes: T encoder frames of a chunk, C and D input and output size.
 """
 
 from typing import cast
@@ -12,6 +12,7 @@ from deploy_bias.export.steps.attention import AttentionStep, constant_linear, s
 from deploy_bias.export.steps.chunk import Chunk, WindowShape
 from deploy_bias.export.steps.convolution import ConvolutionStep
 from deploy_bias.export.steps.normalization import step_normalization
+from deploy_bias.model.encoder.attention import RelPositionMultiHeadedAttention
 from deploy_bias.model.encoder.branchformer import Branchformer
 from deploy_bias.model.encoder.conformer import Conformer
 from deploy_bias.model.encoder.conv1d import Conv1d
@@ -24,7 +25,7 @@ from deploy_bias.model.encoder.feed_forward import PositionwiseFeedForward
 
 
 class BlockStep(nn.Module):
-    """(T, C) and the chunk to (T, D)."""
+    """(T, C) and the chunk to (T, D); with the step of its attention, if it has one."""
 
     def windows(self) -> list[WindowShape]:
         """Return the windows, in the order in which `forward` asks for them."""
@@ -39,11 +40,11 @@ class BlockStep(nn.Module):
 class ConformerStep(BlockStep):
     """A conformer; see `BlockStep`."""
 
-    def __init__(self, block: Conformer, positions: Tensor, left_context: int) -> None:
+    def __init__(self, block: Conformer, attention: nn.Module) -> None:
         super().__init__()
         self.macaron = _HalfFeedForward(block.norm_macaron, block.feed_forward_macaron)
         self.norm_self_att = step_normalization(block.norm_self_att)
-        self.self_att = AttentionStep(block.self_att, positions, left_context)
+        self.self_att = attention
         self.norm_conv = step_normalization(block.norm_conv)
         self.conv_mod = _GatedConvolution(block.conv_mod)
         self.feed_forward = _HalfFeedForward(block.norm_feed_forward, block.feed_forward)
@@ -61,10 +62,10 @@ class ConformerStep(BlockStep):
 class BranchformerStep(BlockStep):
     """A branchformer; see `BlockStep`."""
 
-    def __init__(self, block: Branchformer, positions: Tensor, left_context: int) -> None:
+    def __init__(self, block: Branchformer, attention: nn.Module) -> None:
         super().__init__()
         self.norm_self_att = step_normalization(block.norm_self_att)
-        self.self_att = AttentionStep(block.self_att, positions, left_context)
+        self.self_att = attention
         self.norm_mlp = step_normalization(block.norm_mlp)
         self.mlp = _SpatialGating(block.channel_proj1, block.conv_mod, block.channel_proj2)
         self.merge_proj = block.merge_proj
@@ -81,11 +82,11 @@ class BranchformerStep(BlockStep):
 class EBranchformerStep(BlockStep):
     """An e-branchformer; see `BlockStep`."""
 
-    def __init__(self, block: EBranchformer, positions: Tensor, left_context: int) -> None:
+    def __init__(self, block: EBranchformer, attention: nn.Module) -> None:
         super().__init__()
         self.macaron = _HalfFeedForward(block.norm_feed_forward_macaron, block.feed_forward_macaron)
         self.norm_self_att = step_normalization(block.norm_self_att)
-        self.self_att = AttentionStep(block.self_att, positions, left_context)
+        self.self_att = attention
         self.norm_mlp = step_normalization(block.norm_mlp)
         self.mlp = _SpatialGating(block.channel_proj1, block.conv_mod, block.channel_proj2)
         merge = block.depthwise_conv_mod
@@ -117,6 +118,25 @@ class Conv1dStep(BlockStep):
         """(T, C) to (T, D)."""
         x = self.conv(x, chunk)
         return nn.functional.relu(x) if self.relu else x
+
+
+def attention_of(block: nn.Module) -> RelPositionMultiHeadedAttention:
+    """Return the attention of a conformer, branchformer or e-branchformer."""
+    return cast("Conformer | Branchformer | EBranchformer", block).self_att
+
+
+def xformer_step(block: nn.Module, attention: nn.Module) -> BlockStep:
+    """Return the step of a block that has attention.
+
+    Args:
+        block: a conformer, branchformer or e-branchformer.
+        attention: the step of `block.self_att`.
+    """
+    if isinstance(block, Conformer):
+        return ConformerStep(block, attention)
+    if isinstance(block, Branchformer):
+        return BranchformerStep(block, attention)
+    return EBranchformerStep(cast("EBranchformer", block), attention)
 
 
 class _HalfFeedForward(nn.Module):

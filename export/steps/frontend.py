@@ -72,7 +72,7 @@ class FrontendStep(nn.Module):
         self.rows = math.ceil(self.n_fft / self.hop_length)
         melmat = frontend.logmel.melmat
         for name, constant in zip(
-            ("cosines", "sines", "mel"), (*_transform(frontend), melmat.mT), strict=True
+            ("cosines", "sines", "mel"), (*fourier_transform(frontend), melmat.mT), strict=True
         ):
             self.register_buffer(
                 name, constant.to(melmat).detach().clone(memory_format=torch.contiguous_format)
@@ -108,7 +108,7 @@ class FrontendStep(nn.Module):
         return (torch.zeros(1, self.samples, dtype=self.mel.dtype, device=self.mel.device),)
 
 
-def _transform(frontend: DefaultFrontend) -> tuple[Tensor, Tensor]:
+def fourier_transform(frontend: DefaultFrontend) -> tuple[Tensor, Tensor]:
     """Return the windowed cosines and sines, (n_fft // 2 + 1, n_fft) float64 each."""
     size = frontend.n_fft
     left = (size - frontend.win_length) // 2

@@ -78,7 +78,9 @@ def test_its_graphs_take_whole_utterances_without_asking(e_branchformer):
 
 
 def test_a_backend_that_takes_none_is_refused(e_branchformer, tmp_path):
-    with pytest.raises(OptionError, match=r"--offline, which this model needs: .* --backend onnx"):
+    with pytest.raises(
+        OptionError, match=r"--offline, which this model needs: .* --backend executorch or onnx"
+    ):
         export_bundle(
             e_branchformer.folder, tmp_path / "bundle", ExportOptions(backends=("torchscript",))
         )

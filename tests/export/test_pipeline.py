@@ -33,6 +33,8 @@ OFFLINE = {
     "vgg": ("rwkv", {"block_size": 16, "num_blocks": 3, "rescale_every": 2}),
 }
 """Decoders by input; the shipped model has the fourth one."""
+OFFLINE_BACKENDS = {"conv2d": ["onnx", "executorch"], "vgg": ["onnx"]}
+"""By input. An export of loops to ExecuTorch takes a minute."""
 SAMPLES = [samples_of("digits_55"), samples_of("prompts_3")]
 SEARCHES = [("default", 1), ("default", 3), ("maes", 3)]
 
@@ -67,12 +69,15 @@ def test_streaming(streaming, backend):
 def test_offline(name, tmp_path):
     """Without dynamic_chunk_training, so that convolutions look ahead and conv1d leaves out."""
     folder = experiment(tmp_path / "experiment", name, OFFLINE, {})
-    export_bundle(folder, tmp_path / "b", ExportOptions(backends=["onnx"], offline=True))
+    backends = OFFLINE_BACKENDS[name]
+    export_bundle(folder, tmp_path / "b", ExportOptions(backends=backends, offline=True))
     for samples in SAMPLES:
         expected = Espnet(folder).whole(samples)
-        with OfflineRecognizer(tmp_path / "b", lead_in=0).create_stream() as stream:
-            np.testing.assert_allclose(stream._encode(samples), expected, atol=1e-4, rtol=0)
-        check_labels(partial(OfflineRecognizer, tmp_path / "b"), folder, [expected], samples)
+        for backend in backends:
+            make = partial(OfflineRecognizer, tmp_path / "b", backend)
+            with make(lead_in=0).create_stream() as stream:
+                np.testing.assert_allclose(stream._encode(samples), expected, atol=1e-4, rtol=0)
+            check_labels(make, folder, [expected], samples)
 
 
 def check_labels(make, folder, frames, samples):

@@ -45,6 +45,7 @@ class BaseRecognizer(ABC):
         frame_seconds: from an encoder frame to the next.
     """
 
+    ENCODER_SETTINGS: ClassVar[type[EncoderSettings]]
     GRAPHS: ClassVar[tuple[str, str]]
     """The frontend and the encoder."""
     WAY_OUT: ClassVar[str]
@@ -89,7 +90,7 @@ class BaseRecognizer(ABC):
         self.joint = Joint(graphs["joint"])
         self.frontend, self.encoder_graph = (graphs[name] for name in self.GRAPHS)
         self.frontend_settings = settings_of(self.frontend.contract, FrontendSettings)
-        self.encoder_settings = settings_of(self.encoder_graph.contract, EncoderSettings)
+        self.encoder_settings = settings_of(self.encoder_graph.contract, self.ENCODER_SETTINGS)
         self.sample_rate = self.frontend_settings.fs
         hop = self.encoder_settings.stride * self.frontend_settings.hop_length
         self.frame_seconds = hop / self.sample_rate

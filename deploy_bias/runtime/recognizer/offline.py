@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from deploy_bias.bundle.contract import DynamicSize
+from deploy_bias.bundle.contract import DynamicSize, settings_of
+from deploy_bias.bundle.settings import OfflineEncoderSettings
 from deploy_bias.runtime.graph import Graph
 from deploy_bias.runtime.phrases import Phrases
 from deploy_bias.runtime.recognizer.base import BaseRecognizer, BaseStream
@@ -27,7 +28,7 @@ class OfflineRecognizer(BaseRecognizer):
 
     Args:
         bundle: the folder, or one that is open already.
-        backend: "onnx"; no other has such graphs.
+        backend: "onnx" or "executorch"; no other has such graphs.
         search: name; see `deploy_bias.runtime.search`.
         precision: "fp32", "int8" or "int4".
         providers: execution providers of ONNX Runtime, the first one preferred; else the CPU.
@@ -48,8 +49,11 @@ class OfflineRecognizer(BaseRecognizer):
         MismatchError: the graphs were checked, and are wrong here.
     """
 
+    ENCODER_SETTINGS = OfflineEncoderSettings
     GRAPHS = ("offline_frontend", "offline_encoder")
-    WAY_OUT = "so no whole utterance can be recognised; export with --offline --backend onnx."
+    WAY_OUT = (
+        "so no whole utterance can be recognised; export with --offline --backend onnx,executorch."
+    )
 
     def create_stream(self, hotwords: Phrases | None = None) -> OfflineStream:
         """Open a stream; see `BaseRecognizer.create_stream`."""
@@ -63,7 +67,7 @@ class OfflineStream(BaseStream):
 
     def __init__(self, recognizer: OfflineRecognizer, hotwords: Phrases | None) -> None:
         second = recognizer.sample_rate
-        most = lengths(recognizer.frontend).maximum
+        most = most_samples(recognizer)
         samples = SampleStream(second, second, recognizer.lead_in_samples, most)
         super().__init__(recognizer, samples, hotwords)
 
@@ -83,16 +87,31 @@ class OfflineStream(BaseStream):
 
     def _encode(self, samples: np.ndarray) -> np.ndarray:
         """Return encoder frames (T, D) of samples (S,); T is 0 if there are too few."""
-        value = samples
-        for graph in (self.recognizer.frontend, self.recognizer.encoder_graph):
-            if len(value) < lengths(graph).minimum:
-                return np.zeros((0, self.recognizer.joint.encoder_size), np.float32)
-            value = graph.run([value[None]])[0][0]
-        return value
+        nothing = np.zeros((0, self.recognizer.joint.encoder_size), np.float32)
+        if len(samples) < length_of(self.recognizer.frontend).minimum:
+            return nothing
+        (features,) = self.recognizer.frontend.run([samples[None]])
+        graph, frames = self.recognizer.encoder_graph, features.shape[1]
+        rows = graph.contract.outputs[0].rows
+        assert rows is not None
+        if frames < settings_of(graph.contract, OfflineEncoderSettings).least_frames:
+            return nothing
+        rest = length_of(graph).at_least(frames) - frames
+        padded = np.pad(features, ((0, 0), (0, rest), (0, 0)))
+        (encoder_out,) = graph.run([padded, np.array([frames])])
+        return encoder_out[0, : rows.count(frames)]
 
 
-def lengths(graph: Graph) -> DynamicSize:
-    """Return the lengths that a graph takes along axis 1 of its only input."""
+def length_of(graph: Graph) -> DynamicSize:
+    """Return the lengths that a graph takes along axis 1 of its first input."""
     length = graph.contract.inputs[0].shape[1]
     assert isinstance(length, DynamicSize)
     return length
+
+
+def most_samples(recognizer: OfflineRecognizer) -> int:
+    """Return how many samples the frontend takes and the encoder takes frames of."""
+    frames = recognizer.encoder_graph.contract.inputs[1].maximum
+    assert frames is not None
+    hop_length = recognizer.frontend_settings.hop_length
+    return min(length_of(recognizer.frontend).maximum, frames * hop_length - 1)

@@ -23,6 +23,7 @@ import numpy as np
 
 from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import Precision
+from deploy_bias.bundle.settings import EncoderSettings
 from deploy_bias.errors import OptionError
 from deploy_bias.runtime.encoder import Encoder
 from deploy_bias.runtime.features import FeatureStream
@@ -68,6 +69,7 @@ class Recognizer(BaseRecognizer):
         MismatchError: the graphs were checked, and are wrong here.
     """
 
+    ENCODER_SETTINGS = EncoderSettings
     GRAPHS = ("frontend", "encoder")
     WAY_OUT = (
         "so no speech can be recognised in a stream; export an experiment whose config.yaml has "

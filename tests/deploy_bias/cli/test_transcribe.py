@@ -177,7 +177,7 @@ class TestOfflineBundle:
             "none": PROMPT[:0],
             "one": PROMPT[:1],
             "nan": nan,
-            "long": np.zeros(121 * RATE, np.float32),
+            "long": np.zeros(601 * RATE, np.float32),
             "good": soxr.resample(PROMPT, RATE, 16000),
         }.items():
             soundfile.write(
@@ -188,7 +188,7 @@ class TestOfflineBundle:
         assert status == 2
         assert transcribed(out) == ["", "", None, None, TEXT]
         assert "from 1.1 s on: sample 200 of 800 is nan" in err
-        assert "from 120.0 s on: the utterance is longer than the graphs take, by 0.1 s" in err
+        assert "from 600.0 s on: the utterance is longer than the graphs take, by 0.1 s" in err
 
     @pytest.mark.parametrize("option", ["--stream", "--microphone"])
     def test_cannot_stream(self, run, offline_bundle, option):

@@ -117,7 +117,7 @@ def test_executorch_xnnpack(case):
     from executorch.runtime import Runtime
 
     step = case[0]
-    lowered = lower({"forward": torch.export.export(step, step.example_inputs())}, {}, ())
+    lowered = lower({"forward": torch.export.export(step, step.example_inputs())}, {}, {})
     outside = collections.Counter(
         node.target.name()
         for node in lowered.exported_program().graph.nodes

@@ -148,7 +148,7 @@ class TestExports:
         from executorch.runtime import Runtime
 
         step = case[-1]
-        edge = lower({"frontend": torch.export.export(step, step.example_inputs())}, {}, ())
+        edge = lower({"frontend": torch.export.export(step, step.example_inputs())}, {}, {})
         assert not _operators(edge.exported_program("frontend")).undelegated
         data = bytes(edge.to_executorch().buffer)
         program = Runtime.get().load_program(data)

@@ -21,7 +21,7 @@ from tests.espnet import speech
 from tests.espnet.speech import NAMES, RATE, samples_of
 
 SHORT = samples_of("digits_55")
-SECONDS = 120
+SECONDS = 600
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ class TestWhichRecognizer:
             BundleError, match=r"no graph frontend and .*export .* without --offline"
         ):
             Recognizer(offline_bundle, lead_in=0)
-        message = "no graph offline_frontend and .*export with --offline --backend onnx"
+        message = "no graph offline_frontend and .*export with --offline --backend onnx,executorch"
         with pytest.raises(BundleError, match=message):
             OfflineRecognizer(digits_bundle, lead_in=0)
 
