@@ -8,12 +8,22 @@ import yaml
 from espnet2.asr_transducer.encoder.encoder import Encoder
 from espnet2.asr_transducer.joint_network import JointNetwork
 
+from tests.espnet import models
 from tests.espnet.decoders import ESPNET, KINDS, espnet_rollout
 from tests.espnet.encoders import perturb
 from tests.espnet.models import DIGITS, SMALL, random_labels
 from tests.espnet.speech import Espnet, samples_of
 
 WEIGHTS = "valid.loss.best.pth"
+MEGA = {
+    "block_size": 16,
+    "linear_size": 24,
+    "qk_size": 8,
+    "v_size": 16,
+    "num_heads": 2,
+    "num_blocks": 2,
+    "max_positions": 20,
+}
 DECODER = SMALL | {"num_blocks": 1, "max_positions": 128}
 
 
@@ -67,16 +77,25 @@ def _fit(joint, frames, decoder):
     joint.lin_out.bias[0] += 3.0
 
 
-def write_decoder(folder, kind, vocab=11, **conf):
+def write_mega(folder, vocab=7, **conf):
+    """Write the config and weights of a small MEGA decoder and a joint network.
+
+    Returns:
+        ESPnet's decoder.
+    """
+    return write_decoder(folder, "mega", vocab, seed=5, move=models.perturb, **conf)
+
+
+def write_decoder(folder, kind, vocab=11, seed=0, move=perturb, **conf):
     """Write the config and weights of a decoder and a joint network; an rnn is left unnamed.
 
     Returns:
         ESPnet's decoder.
     """
-    conf = KINDS[kind][2] | conf
-    torch.manual_seed(0)
-    module = perturb(ESPNET[kind](vocab, **conf))
-    joint = perturb(JointNetwork(vocab, 12, module.output_size, joint_space_size=10))
+    conf = (MEGA if kind == "mega" else KINDS[kind][2]) | conf
+    torch.manual_seed(seed)
+    module = move(ESPNET[kind](vocab, **conf))
+    joint = move(JointNetwork(vocab, 12, module.output_size, joint_space_size=10))
     config = {
         **({} if kind == "rnn" else {"decoder": kind}),
         "decoder_conf": conf,

@@ -1,26 +1,15 @@
 """deploy-bias demo, as it is installed: one screen."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 
 from deploy_bias.export import Report
-from tests.conftest import COMMAND
 
 
-def test_the_installed_command(tmp_path):
-    done = subprocess.run(
-        [COMMAND, "demo"],
-        cwd=tmp_path,
-        env={**os.environ, "COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+def test_the_installed_command(demo):
+    folder, stdout, stderr = demo
+    lines = stdout.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
     for text in (
@@ -30,13 +19,13 @@ def test_the_installed_command(tmp_path):
         "digits-bundle.png",
         "deploy-bias transcribe",
     ):
-        assert text in done.stdout
-    assert "two nine three four zero      heard two nine three four zero ✓" in done.stdout
-    assert done.stdout.count("heard") == done.stdout.count("said") == 4
-    assert "✗" not in done.stdout
-    assert {path.name for path in tmp_path.iterdir()} == {"digits-bundle", "digits-bundle.png"}
+        assert text in stdout
+    assert "two nine three four zero      heard two nine three four zero ✓" in stdout
+    assert stdout.count("heard") == stdout.count("said") == 4
+    assert "✗" not in stdout
+    assert {path.name for path in folder.iterdir()} == {"digits-bundle", "digits-bundle.png"}
     for noise in ("cpuinfo", "Warning"):
-        assert noise not in done.stderr
+        assert noise not in stderr
 
 
 def test_json(run, digits_bundle, tmp_path, monkeypatch):

@@ -9,19 +9,20 @@ from deploy_bias.export.parity.results import GraphResult
 from tests.conftest import COMMAND
 
 
-def test_export(run, digits, tmp_path, digits_bundle):
-    status, out, _ = run("export", digits, "-o", tmp_path / "b", "--backend", "onnx, torchscript")
+def test_export(run, small_experiment, tmp_path, small_bundle):
+    options = ["-o", tmp_path / "b", "--backend", "onnx, torchscript"]
+    status, out, _ = run("export", small_experiment, *options)
     assert status == 0
-    assert "fp32: frontend, encoder, bias, decoder, joint on onnx, torchscript: at most" in out
+    assert "fp32: bias, decoder, joint on onnx, torchscript: at most" in out
     assert "error, worst" not in out  # the table is what verify prints
     exported = (tmp_path / "b" / "bias.onnx").read_bytes()
     # The exporter's versions are in the label, and fewer backends name fewer of them.
-    assert len(exported) < len((digits_bundle.folder / "bias.onnx").read_bytes())
+    assert len(exported) < len((small_bundle.folder / "bias.onnx").read_bytes())
 
 
-def test_export_json(run, digits, tmp_path):
+def test_export_json(run, small_experiment, tmp_path):
     options = ["--backend", "onnx", "--query-length", 1, "--key-length", 9, "--batch", 2, "--json"]
-    status, out, _ = run("export", digits, "-o", tmp_path / "b", *options)
+    status, out, _ = run("export", small_experiment, "-o", tmp_path / "b", *options)
     assert status == 0
     artifacts = json.loads(out)["manifest"]["artifacts"]
     (bias,) = (a["graphs"][0] for a in artifacts if a["path"] == "bias.onnx")

@@ -5,13 +5,11 @@ import torch
 from torch import nn
 
 import deploy_bias.export.graphs.mega_decoder as decoder_graphs
-from deploy_bias.bundle import Bundle
 from deploy_bias.export import ExportOptions, export_bundle, read_source, verify
 from deploy_bias.export.graphs.model import model_graphs
 from deploy_bias.export.rollout import run_case
 from deploy_bias.export.steps.mega_decoder import MEGADecoderStep
 from tests.espnet.models import espnet_rollout
-from tests.export.unproven import UnprovenGate
 
 
 class Faulty(nn.Module):
@@ -72,12 +70,10 @@ class WeightOffByAPercent(Faulty):
 
 @pytest.mark.parametrize("fault", Faulty.__subclasses__())
 @torch.no_grad()
-def test_a_faulty_step(experiment, tmp_path, monkeypatch, fault):
+def test_a_faulty_step(experiment, tmp_path, monkeypatch, export_unproven, fault):
     folder, _ = experiment()
     monkeypatch.setattr(decoder_graphs, "MEGADecoderStep", fault)
-    monkeypatch.setattr("deploy_bias.export.bundle.Gate", UnprovenGate)
-    export_bundle(folder, tmp_path / "b", ExportOptions(backends=["torchscript"]))
-    report = verify(Bundle(tmp_path / "b"))
+    report = verify(export_unproven(folder, tmp_path / "b", backends=["torchscript"]))
     failed = {r.graph for r in report.results if not r.passed}
     # The joint network is fed by this decoder, so its labels may differ too.
     assert "decoder" in failed

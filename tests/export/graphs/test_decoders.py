@@ -7,9 +7,8 @@ from torch import nn
 
 import deploy_bias.export.graphs.rnn_decoder as rnn_graphs
 import deploy_bias.export.graphs.rwkv_decoder as rwkv_graphs
-from deploy_bias.bundle import Bundle
 from deploy_bias.errors import OptionError
-from deploy_bias.export import ExportOptions, export_bundle, read_source, verify
+from deploy_bias.export import ExportOptions, read_source, verify
 from deploy_bias.export.graphs.model import model_graphs
 from deploy_bias.export.rollout import run_case
 from deploy_bias.export.steps.rnn_decoder import RNNDecoderStep
@@ -19,7 +18,6 @@ from tests.deploy_bias.runtime.search.test_search import espnet_search, frames, 
 from tests.espnet.decoders import espnet_rollout
 from tests.espnet.experiments import write_decoder
 from tests.espnet.models import random_labels
-from tests.export.unproven import UnprovenGate
 
 ALL = ("onnx", "executorch", "torchscript")
 MODELS = {
@@ -205,13 +203,12 @@ FAULTS = [
 
 @pytest.mark.parametrize(("kind", "fault"), FAULTS)
 @torch.no_grad()
-def test_a_faulty_step_turns_the_gate_red(tmp_path, monkeypatch, kind, fault):
+def test_a_faulty_step_turns_the_gate_red(tmp_path, monkeypatch, export_unproven, kind, fault):
     conf = {"rescale_every": 1, "num_blocks": 2} if kind == "rwkv" else {}
     write_decoder(tmp_path / "e", kind, **conf)
     step = {"rnn": RNNDecoderStep, "rwkv": RWKVDecoderStep}[kind]
     module = {"rnn": rnn_graphs, "rwkv": rwkv_graphs}[kind]
     monkeypatch.setattr(module, step.__name__, type("Faulty", (fault, step), {}))
-    monkeypatch.setattr("deploy_bias.export.bundle.Gate", UnprovenGate)
-    export_bundle(tmp_path / "e", tmp_path / "b", ExportOptions(backends=["torchscript"]))
-    failed = {r.graph for r in verify(Bundle(tmp_path / "b")).results if not r.passed}
+    report = verify(export_unproven(tmp_path / "e", tmp_path / "b", backends=["torchscript"]))
+    failed = {r.graph for r in report.results if not r.passed}
     assert "decoder" in failed

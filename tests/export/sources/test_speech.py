@@ -8,7 +8,6 @@ import torch
 import yaml
 from espnet2.layers.utterance_mvn import UtteranceMVN as EspnetUtteranceMVN
 
-from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import settings_of
 from deploy_bias.bundle.settings import EncoderSettings, FrontendSettings
 from deploy_bias.errors import OptionError, SourceError
@@ -166,11 +165,9 @@ def test_the_contract_says_how_to_stream(digits_bundle):
     assert {rule.update for rule in encoder.state} == {"count", "append"}
 
 
-def test_chunks_of_another_length(changed, tmp_path):
-    export_bundle(
-        changed(), tmp_path / "b", ExportOptions(backends=["onnx"], chunk_ms=320, left_context=7)
-    )
-    encoder = load(tmp_path / "b")["encoder"].contract
+def test_chunks_of_another_length(changed, tmp_path, export_unproven):
+    options = {"backends": ["onnx"], "chunk_ms": 320, "left_context": 7}
+    encoder = load(export_unproven(changed(), tmp_path / "b", **options))["encoder"].contract
     assert settings_of(encoder, EncoderSettings).left_context == 7
     assert encoder.inputs[3].shape == (1, 7, 96)
 
@@ -240,12 +237,12 @@ class TestOffline:
         (encoder_out,) = graphs["offline_encoder"](features=padded, frames=count).values()
         assert abs(encoder_out[:, : frames.size(1)] - frames.numpy()).max() < 1e-4
 
-    def test_a_model_that_cannot_stream_is_told_of_it(self, changed, tmp_path):
+    def test_a_model_that_cannot_stream_is_told_of_it(self, changed, tmp_path, export_unproven):
         folder = changed(normalize="utterance_mvn", normalize_conf={})
         with pytest.raises(OptionError, match=r"needs the whole utterance\..*--offline"):
             export_bundle(folder, tmp_path / "b", ExportOptions(backends=["onnx"]))
-        export_bundle(folder, tmp_path / "b", ExportOptions(backends=["onnx"], offline=True))
-        assert "offline_frontend" in load(Bundle(tmp_path / "b"))
+        bundle = export_unproven(folder, tmp_path / "b", backends=["onnx"], offline=True)
+        assert "offline_frontend" in load(bundle)
 
     @pytest.mark.parametrize(
         ("options", "message"),

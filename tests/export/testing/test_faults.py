@@ -1,4 +1,4 @@
-"""Known-bad graphs: each must be caught by default settings, wherever the fault comes in."""
+"""Known-bad graphs: each must be caught by default limits, wherever the fault comes in."""
 
 import copy
 
@@ -10,7 +10,8 @@ from deploy_bias.bundle.contract import Append
 from deploy_bias.export.testing.module_graph import ModuleGraph
 from deploy_bias.testing import ParityError, assert_export_parity
 
-SIZE, ROWS = 8, 6
+SIZE, ROWS = 8, 3
+STEPS = 2 * ROWS
 
 
 class Streaming(nn.Module):
@@ -156,7 +157,7 @@ def arguments(kind):
         return (torch.randn(1, SIZE, SIZE),), {}
     example = (torch.randn(2, SIZE), torch.zeros(2, 2, SIZE), torch.zeros(2, ROWS, SIZE))
     window = Append(input="window", output="new_key")
-    return example, {"state": {"averages": "next_averages", "window": window}}
+    return example, {"state": {"averages": "next_averages", "window": window}, "steps": STEPS}
 
 
 def pair(kind):

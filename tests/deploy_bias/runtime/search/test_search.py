@@ -8,7 +8,6 @@ from espnet2.asr_transducer.beam_search_transducer import BeamSearchTransducer
 from espnet2.asr_transducer.joint_network import JointNetwork
 
 from deploy_bias.errors import ContractError, OptionError
-from deploy_bias.export import ExportOptions, export_bundle
 from deploy_bias.runtime import Decoder, Joint, load, open_search
 from tests.espnet.decoders import ESPNET, rescale_as_speech2text
 
@@ -105,10 +104,9 @@ def test_real_speech(digits, digits_bundle, name):
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_a_random_model_with_chunks(experiment, tmp_path, batch):
+def test_a_random_model_with_chunks(experiment, tmp_path, export_unproven, batch):
     folder, _ = experiment(chunk_size=5, max_positions=20, rel_pos_bias_type="rotary")
-    export_bundle(folder, tmp_path / "bundle", ExportOptions(backends=["onnx"], batch=batch))
-    graphs = load(tmp_path / "bundle")
+    graphs = load(export_unproven(folder, tmp_path / "bundle", backends=["onnx"], batch=batch))
     found = frames(30, 12, scale=1.0)
     for name, options in (("default", {"beam_size": 2}), ("maes", {"beam_size": 4})):
         same(
@@ -181,10 +179,8 @@ class TestWhatIsRefused:
             open_greedy.accept(wrong)
         assert open_greedy.results() == before
 
-    def test_frames_that_overflow(self, experiment, tmp_path):
-        folder, _ = experiment()
-        export_bundle(folder, tmp_path / "bundle", ExportOptions(backends=["onnx"]))
-        graphs = load(tmp_path / "bundle")
+    def test_frames_that_overflow(self, small_bundle):
+        graphs = load(small_bundle)
         parts = Decoder(graphs["decoder"]), Joint(graphs["joint"])
         huge = np.full((2, 12), 3e38, np.float32)
         for name in ("greedy", "default", "maes"):
@@ -237,9 +233,7 @@ class TestWhatIsRefused:
         with pytest.raises(OptionError, match=message):
             open_search(name, Decoder(graphs["decoder"]), Joint(graphs["joint"]), **options)
 
-    def test_two_models(self, digits_bundle, experiment, tmp_path):
-        folder, _ = experiment()
-        export_bundle(folder, tmp_path / "bundle", ExportOptions(backends=["onnx"]))
-        other = load(tmp_path / "bundle")
+    def test_two_models(self, digits_bundle, small_bundle):
+        other = load(small_bundle)
         with pytest.raises(ContractError, match="take both from one bundle"):
             open_search("greedy", Decoder(other["decoder"]), Joint(load(digits_bundle)["joint"]))
