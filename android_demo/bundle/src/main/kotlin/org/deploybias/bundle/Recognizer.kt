@@ -120,7 +120,7 @@ class Recognizer(
         stream.check(this)
         val result = stream.search.result()
         val start = stream.startTime
-        val times = result.frames.map { maxOf(0.0, stream.times[it] - start) }
+        val times = result.frames.map { maxOf(0.0, stream.times.getValue(it) - start) }
         return Recognition(
             tokens.text(result.labels),
             result.labels.map { tokens[it] },
@@ -161,8 +161,8 @@ class Recognizer(
                 .result()
                 .frames
                 .lastOrNull()
-        val behind = if (last == null) stream.times.size else stream.times.size - 1 - last
-        return endpointRules.isEndpoint(stream.times.size * frameSeconds, behind * frameSeconds)
+        val behind = if (last == null) stream.frames else stream.frames - 1 - last
+        return endpointRules.isEndpoint(stream.frames * frameSeconds, behind * frameSeconds)
     }
 
     /** Begins a new utterance in the audio that goes on. */
@@ -200,7 +200,12 @@ class RecognizerStream internal constructor(
     private var featureFrames = 0L
 
     internal val search = GreedySearch(Decoder(recognizer.graphs["decoder"]), joint)
-    internal val times = ArrayList<Double>()
+    private var lastTime = 0.0
+
+    /** Of the encoder frames that a label came at: silence is not remembered. */
+    internal val times = HashMap<Int, Double>()
+    internal var frames = 0
+        private set
     internal var startTime = 0.0
         private set
     internal var isFinal = false
@@ -255,14 +260,18 @@ class RecognizerStream internal constructor(
         val piece = synchronized(pieces) { pieces.removeFirst() }
         val chunk = features.accept(piece.samples, piece.isFinal)
         val count = encoder.accept(chunk)
-        addTimes(chunk.frames, count)
+        val new = timesOf(chunk.frames, count)
         search.accept(encoder.encoderOut, count)
+        for (frame in search.result().frames.takeLastWhile { it >= frames }) times[frame] = new[frame - frames]
+        frames += count
+        lastTime = new.lastOrNull() ?: lastTime
         isFinal = piece.isFinal
     }
 
     internal fun beginUtterance() {
         search.reset()
-        times.lastOrNull()?.let { startTime = it }
+        startTime = lastTime
+        frames = 0
         times.clear()
     }
 
@@ -302,18 +311,18 @@ class RecognizerStream internal constructor(
         }
     }
 
-    /** Notes when the encoder frames of a chunk are. */
-    private fun addTimes(
-        frames: Int,
+    /** Returns when the encoder frames of a chunk are. */
+    private fun timesOf(
+        featureFrames: Int,
         encoderFrames: Int,
-    ) {
-        val first = maxOf(0L, featureFrames - chunking.carried)
-        featureFrames = first + frames
+    ): List<Double> {
+        val first = maxOf(0L, this.featureFrames - chunking.carried)
+        this.featureFrames = first + featureFrames
         // The first embedded frame of a chunk is dropped. One sees stride + offset feature frames.
         val middle = first + (encoder.settings.stride + encoder.settings.offset - 1) / 2.0
-        for (frame in 1..encoderFrames) {
+        return (1..encoderFrames).map { frame ->
             val sample = (middle + frame * encoder.settings.stride) * chunking.hopLength
-            times += (sample - recognizer.leadInSamples) / recognizer.sampleRate
+            (sample - recognizer.leadInSamples) / recognizer.sampleRate
         }
     }
 

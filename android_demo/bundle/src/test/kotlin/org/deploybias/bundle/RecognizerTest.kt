@@ -137,6 +137,16 @@ class RecognizerTest {
     }
 
     @Test
+    fun `silence is not remembered`() {
+        recognizer.createStream().use { stream ->
+            stream.acceptWaveform(recognizer.sampleRate, FloatArray(60 * recognizer.sampleRate))
+            while (recognizer.isReady(stream)) recognizer.decodeStream(stream)
+            assertTrue(stream.frames > 1000)
+            assertTrue(stream.times.isEmpty())
+        }
+    }
+
+    @Test
     fun `bad audio is an error, and the stream goes on`() {
         recognizer.createStream().use { stream ->
             val message =
