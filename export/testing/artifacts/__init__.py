@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,6 +24,8 @@ READERS = {
 }
 """Where the reader of each kind of file is; loaded when it is asked for."""
 
+PRECISIONS: tuple[ProvenPrecision, ...] = ("fp32", "fp16", "bf16", "int8", "int4")
+"""What a file may be said to compute in."""
 Function = Callable[..., Any]
 """Takes a numpy array for each input, by name; gives a dict of arrays by name, a tuple of them in
 the module's order, or the one array."""
@@ -149,9 +151,9 @@ def artifacts_of(given: object) -> tuple[Artifact, ...]:
     for one in given:
         artifact = one if isinstance(one, Artifact) else Artifact(one)
         source = artifact.source
-        if artifact.precision not in get_args(ProvenPrecision):
+        if artifact.precision not in PRECISIONS:
             raise OptionError(
-                f"{artifact.name}: precision: expected {', '.join(get_args(ProvenPrecision))}, got "
+                f"{artifact.name}: precision: expected {', '.join(PRECISIONS)}, got "
                 f"{artifact.precision!r}."
             )
         if not callable(source):
