@@ -11,7 +11,6 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-import deploy_bias.export.bundle as export_bundle_module
 from deploy_bias import RelativePositionBias
 from deploy_bias.bundle import Bundle
 from deploy_bias.errors import BackendError, BundleError, OptionError, SourceError
@@ -245,12 +244,14 @@ class TestAllOrNothing:
         }
         assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
-    @pytest.mark.parametrize("failing", ["vectors_of", "Gate", "_write_artifact"])
+    @pytest.mark.parametrize(
+        "failing", ["writer.vectors_of", "bundle.Gate", "writer._write_artifact"]
+    )
     def test_a_failure_leaves_the_old_bundle(self, tmp_path, old, monkeypatch, failing):
         def fail(*args, **kwargs):
             raise OSError("disk full")
 
-        monkeypatch.setattr(export_bundle_module, failing, fail)
+        monkeypatch.setattr(f"deploy_bias.export.{failing}", fail)
         with pytest.raises(OSError, match="disk full"):
             export_bundle(RelativePositionBias(5), tmp_path / "b", ExportOptions(backends=["onnx"]))
         assert contents(tmp_path / "b") == old
