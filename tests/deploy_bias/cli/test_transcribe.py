@@ -1,11 +1,13 @@
 """`transcribe`: any audio to text, and what is no audio to one line of error."""
 
+import fcntl
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from itertools import pairwise
 
@@ -357,7 +359,10 @@ def test_ctrl_c_prints_what_was_heard(digits_bundle, tmp_path, option):
         # FFmpeg looks at the first 64 kB before it decodes; the rest waits in the pipe.
         pipe.write(encoded(np.tile(PROMPT, 2), RATE, "wav")[:110_000])
         pipe.flush()
-        time.sleep(3 if option == "--stream" else 1)
+        # Read, then decoded: a busy machine takes its time for both.
+        while process.poll() is None and fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)) != bytes(4):
+            time.sleep(0.1)
+        time.sleep(6)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     text = " ".join(out.decode().replace("│", " ").split())
