@@ -319,7 +319,11 @@ class TestNames:
 
 def command(*arguments, **options):
     """The command in a process of its own."""
-    code = "from deploy_bias.export.cli import main; main()"
+    # A run in the background ignores Ctrl-C, and so would its children.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from deploy_bias.export.cli import main; main()"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,
