@@ -8,7 +8,7 @@ import numpy as np
 
 from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import GraphContract, Precision
-from deploy_bias.errors import BundleError
+from deploy_bias.errors import BackendError, BundleError
 from deploy_bias.runtime.graph import Graph
 from deploy_bias.runtime.proof.report import ProofRow
 from deploy_bias.runtime.proof.tally import Tally
@@ -16,6 +16,8 @@ from deploy_bias.runtime.state import StateSpace
 
 EXACT = ("bias", "frontend", "offline_frontend")
 """The kinds of graphs that have nothing to quantise: held to fp32's limits in every precision."""
+FRAMES = ("recorded/", "synthetic/")
+"""The kinds of encoder frames that utterances are stored of."""
 TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -33,6 +35,14 @@ class Expected:
             raise BundleError(f"{bundle.folder}: holds no limits to check against; export again.")
         self._limits = bundle.tensors(limits)
         self._vectors = bundle.tensors(bundle.manifest.vectors)
+        for name, limit in self._limits.items():
+            if limit.dtype.kind == "f" and not (limit >= 0).all():
+                raise BundleError(
+                    f"{bundle.folder / limits.path}: {name} holds NaN or numbers below 0, which "
+                    "allow anything; export again."
+                )
+        if bundle.manifest.tokens is not None:
+            bundle.read(bundle.manifest.tokens)
 
     def rows(
         self, graphs: Mapping[str, Graph], backend: str, precision: Precision
@@ -50,6 +60,8 @@ class Expected:
                     self._judge(name, precision, tally)
                 if name == "joint" and "decoder" in graphs:
                     self._labels(graphs["decoder"], graph, precision, tally)
+            except BackendError as error:
+                tally.problem = str(error)
             except KeyError as error:
                 tally.problem = f"the vectors or limits lack {error}; export again."
             except ValueError as error:
@@ -59,9 +71,8 @@ class Expected:
             yield tally.row(name, backend, precision, "elements" if exact else "distance")
 
     def _cases(self, contract: GraphContract) -> list[str]:
-        cases = dict.fromkeys(
-            key.rpartition("/")[0] for key in sorted(self._vectors) if key.startswith(contract.name)
-        )
+        keys = sorted({*self._vectors, *self._limits})  # what one of them lacks is told
+        cases = dict.fromkeys(key.rpartition("/")[0] for key in keys)
         return [case for case in cases if case.partition("/")[0] == contract.name]
 
     def _run(self, graph: Graph, case: str, precision: Precision | None, tally: Tally) -> None:
@@ -74,6 +85,11 @@ class Expected:
         limits = None
         if precision is None:
             limits = {name: self._limits[f"{case}/{name}"] for name in stored}
+            for name, limit in limits.items():
+                if limit.shape != stored[name].shape:
+                    raise ValueError(
+                        f"{case}/{name} is {stored[name].shape}, its limits {limit.shape}"
+                    )
         space = StateSpace(contract, whole=True)
         state = space.start()
         for step in range(len(next(iter(stored.values())))):
@@ -82,9 +98,9 @@ class Expected:
             for spec, output in zip(contract.outputs, outputs, strict=True):
                 expected = stored[spec.name][step]
                 if output.shape != expected.shape or output.dtype != expected.dtype:
-                    raise ValueError(
-                        f"{spec.name} is {output.dtype} {output.shape}, expected "
-                        f"{expected.dtype} {expected.shape}"
+                    raise BackendError(
+                        f"{case}, step {step}: the runtime gives {spec.name} as {output.dtype} "
+                        f"{output.shape}, expected {expected.dtype} {expected.shape}"
                     )
                 genuine = slice(None)
                 if spec.rows is not None:
@@ -110,10 +126,8 @@ class Expected:
     def _labels(self, decoder: Graph, joint: Graph, precision: Precision, tally: Tally) -> None:
         """Compare the labels that are preferred along each stored utterance with eager's."""
         required = self._limits.get(f"{precision}/preferred")
-        for key in sorted(key for key in self._limits if key.endswith("/preferred")):
+        for key in self._utterances():
             name = key.rpartition("/")[0]
-            if f"{name}/label" not in self._vectors:
-                continue
             frames = self._vectors[f"{name}/encoder_out"]
             for label, out in self._rollout(decoder, self._vectors[f"{name}/label"]):
                 preferred = self._limits[key][label]
@@ -127,6 +141,15 @@ class Expected:
                 f"prefers eager's label in {tally.agreed:,} of {tally.compared:,} comparisons, "
                 f"required {float(required[0]):.0%}"
             )
+
+    def _utterances(self) -> list[str]:
+        """Return the names of what is preferred along each stored utterance."""
+        names = {
+            key.rpartition("/")[0]
+            for key in {*self._vectors, *self._limits}
+            if key.startswith(FRAMES)
+        }
+        return [f"{name}/preferred" for name in sorted(names)]
 
     def _rollout(self, decoder: Graph, labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         (spec,) = decoder.contract.stateless_inputs

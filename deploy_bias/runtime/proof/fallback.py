@@ -8,7 +8,7 @@ from typing import Literal
 
 from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import Precision
-from deploy_bias.errors import DeployBiasError, MismatchError, OptionError
+from deploy_bias.errors import BundleError, DeployBiasError, MismatchError, OptionError
 from deploy_bias.runtime.backends import BACKENDS, unmet
 from deploy_bias.runtime.graph import Graph, load
 from deploy_bias.runtime.proof import prove, require_proof
@@ -35,15 +35,22 @@ def load_checked(
     """
     if check not in (False, True, "fallback"):
         raise OptionError(f'check must be True, False or "fallback", got {check!r}.')
-    graphs = load(bundle, backend, precision, providers=providers)
-    if not check:
-        return graphs
-    report = prove(bundle, graphs, backend, precision, providers)
-    if check != "fallback":
-        require_proof(report)
-    if report.passed:
-        return graphs
-    wrong = [report.why]
+    graphs: dict[str, Graph] = {}
+    try:
+        graphs = load(bundle, backend, precision, providers=providers)
+        if not check:
+            return graphs
+        report = prove(bundle, graphs, backend, precision, providers)
+        if report.passed:
+            return graphs
+        if check != "fallback":
+            require_proof(report)
+        why = report.why
+    except BundleError as error:
+        if check != "fallback":
+            raise
+        why = str(error)
+    wrong = [why]
     for name, kind, chosen in _others(bundle, backend, precision, providers):
         what = ", ".join((name, kind, *chosen))
         try:
@@ -51,11 +58,11 @@ def load_checked(
         except DeployBiasError as error:
             wrong.append(f"{what}: {error}")
             continue
-        if others.keys() != graphs.keys():
+        if graphs and others.keys() != graphs.keys():
             continue
         second = prove(bundle, others, name, kind, chosen)
         if second.passed:
-            logger.warning("%s; taking %s instead", report.why, what)
+            logger.warning("%s; taking %s instead", why, what)
             return others
         wrong.append(second.why)
     raise MismatchError(f"{'; '.join(wrong)}. Nothing in the bundle is right here.")

@@ -1,10 +1,11 @@
 """A recogniser that checks its graphs before it listens."""
 
 import logging
+import shutil
 
 import pytest
 
-from deploy_bias.errors import BackendError, MismatchError, OptionError
+from deploy_bias.errors import BackendError, BundleError, MismatchError, OptionError
 from deploy_bias.runtime import Recognizer, open_recognizer
 from deploy_bias.runtime.backends import onnx as onnx_backend
 from tests.deploy_bias.runtime.proof.wrong_runtimes import WRONG
@@ -36,6 +37,14 @@ def test_another_backend_is_taken_and_told(digits_bundle, monkeypatch, caplog):
 def test_a_precision_that_is_not_there_is_an_error_still(int8_bundle):
     with pytest.raises(BackendError, match="fp32"):
         Recognizer(int8_bundle, check="fallback")
+
+
+def test_another_backend_is_taken_for_a_cut_file(digits_bundle, tmp_path):
+    shutil.copytree(digits_bundle.folder, tmp_path / "b")
+    (tmp_path / "b/encoder.onnx").write_bytes(b"")
+    assert Recognizer(tmp_path / "b", check="fallback").joint
+    with pytest.raises(BundleError, match="was changed or cut"):
+        Recognizer(tmp_path / "b", check=True)
 
 
 def test_nothing_is_right(digits_bundle_320ms, monkeypatch):

@@ -135,11 +135,38 @@ class TestBadInput:
     def test_no_stored_cases(self, copy):
         rewrite(copy, "vectors", {"other/case/x": np.zeros(1, np.float32)})
         report = check(copy, ["onnx"])
-        assert all("no test vectors for" in row.problem for row in report.rows)
+        assert all("the vectors or limits lack" in row.problem for row in report.rows)
 
     def test_limits_of_another_graph(self, copy):
         rewrite(copy, "limits", {"other/case/x": np.zeros(1, np.float32)})
         assert all("limits lack" in row.problem for row in check(copy, ["onnx"]).rows)
+
+    @pytest.mark.parametrize("value", [np.nan, -1.0])
+    def test_limits_that_allow_anything(self, copy, value):
+        limits = load_file(copy / "limits.safetensors")
+        limits["joint/normal/logits"][:] = value
+        rewrite(copy, "limits", limits)
+        with pytest.raises(BundleError, match="logits holds NaN or numbers below 0"):
+            check(copy, ["onnx"])
+
+    @pytest.mark.parametrize("part", ["decoder/padding/", "recorded/"])
+    def test_a_case_that_is_gone_is_told(self, copy, part):
+        vectors = load_file(copy / "vectors.safetensors")
+        rewrite(copy, "vectors", {k: v for k, v in vectors.items() if not k.startswith(part)})
+        (row,) = wrong_rows(check(copy, ["onnx"]))
+        assert "vectors or limits lack" in row.problem
+
+    def test_fewer_steps_than_limits(self, copy):
+        vectors = load_file(copy / "vectors.safetensors")
+        cut = {k: v[:1] if k.startswith("decoder/padding/") else v for k, v in vectors.items()}
+        rewrite(copy, "vectors", cut)
+        (row,) = wrong_rows(check(copy, ["onnx"]))
+        assert "its limits (40," in row.problem
+
+    def test_tokens_that_were_cut(self, copy):
+        (copy / "tokens.txt").write_text("")
+        with pytest.raises(BundleError, match=r"tokens.txt: .*was changed or cut"):
+            check(copy, ["onnx"])
 
     def test_a_cut_artifact_is_a_row(self, copy):
         path = copy / "decoder.onnx"
