@@ -36,7 +36,7 @@ def run(
     ] = None,
     precision: Annotated[
         list[str] | None,
-        typer.Option(help="Comma-separated: fp32, int8, int4. [default: all there]"),
+        typer.Option(help="Comma-separated: fp32, int8, int4, auto. [default: all there]"),
     ] = None,
     lead_in: Annotated[
         int, typer.Option(help="Milliseconds of silence before each recording; ESPnet's 0.", min=0)

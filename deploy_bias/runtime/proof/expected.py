@@ -94,7 +94,7 @@ class Expected:
         state = space.start()
         for step in range(len(next(iter(stored.values())))):
             inputs = {name: np.ascontiguousarray(array[step]) for name, array in own.items()}
-            outputs = tally.timed(graph, space.feed([state], inputs))
+            outputs = tally.timed(graph, _contiguous(space.feed([state], inputs)))
             for spec, output in zip(contract.outputs, outputs, strict=True):
                 expected = stored[spec.name][step]
                 if output.shape != expected.shape or output.dtype != expected.dtype:
@@ -157,9 +157,14 @@ class Expected:
         state = space.start()
         for step, label in enumerate(labels):
             own = {spec.name: np.full(spec.static_shape, label, np.int64)}
-            outputs = decoder.run(space.feed([state], own))
+            outputs = decoder.run(_contiguous(space.feed([state], own)))
             (state,) = space.after([state], own, outputs)
             yield step, outputs[0]
+
+
+def _contiguous(inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """Copy the windows of several hypotheses, which lie apart; of one they are as they must be."""
+    return [np.ascontiguousarray(array) for array in inputs]
 
 
 def _prefer(joint: Graph, frames: np.ndarray, out: np.ndarray) -> np.ndarray:

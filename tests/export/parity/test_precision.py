@@ -337,10 +337,10 @@ class TestFaults:
     def test_a_faulty_layer_in_executorch_is_not_written(self, model, tmp_path, monkeypatch):
         quantize = executorch_exporter.quantize
 
-        def forget_a_layer(module, precision):
+        def forget_a_layer(module, *rest):
             if hasattr(module, "step"):
                 module.step.blocks[0].linear2.weight.data.zero_()
-            return quantize(module, precision)
+            return quantize(module, *rest)
 
         monkeypatch.setattr(executorch_exporter, "quantize", forget_a_layer)
         message = r"decoder on executorch, int8: prefers eager's label in .* required 99%"
@@ -378,7 +378,7 @@ class TestRefusals:
             ),
             (
                 {"precisions": ["int8"], "backends": ["onnx", "torchscript"]},
-                "--backend torchscript: has none of --precision int8: onnx has fp32, int8, int4; ",
+                "--backend torchscript: has none of --precision int8: onnx has fp32, int8, int4, ",
             ),
         ],
     )
