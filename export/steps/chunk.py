@@ -40,6 +40,10 @@ class Chunk:
 
     def extend(self, rows: Tensor) -> Tensor:
         """Put the next window before new rows (T, C): (1, R + T, C). The rows go to the host."""
-        rows = rows.unsqueeze(0)
+        rows = self.as_batch(rows)
         self.new_rows.append(rows)
         return torch.cat([next(self._windows), rows], dim=1)
+
+    def as_batch(self, rows: Tensor) -> Tensor:
+        """Return rows (T, C) as (1, T, C); an unsqueeze would cut XNNPACK's delegate."""
+        return rows.view(1, *rows.shape)

@@ -31,6 +31,10 @@ class Utterance(Chunk):
         self.blocks = within.size(0) // block
         self.positions = positions
 
+    def as_batch(self, rows: Tensor) -> Tensor:
+        """Return rows (T, C) as (1, T, C); T is dynamic, and no view of XNNPACK's may be so."""
+        return rows.unsqueeze(0)
+
 
 def distances(size: int) -> Tensor:
     """Return query less key (2 T,) float32, from T - 1 down to -T."""
