@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from deploy_bias.bundle import Bundle
+from deploy_bias.cli.recordings import count_errors
 from deploy_bias.errors import MismatchError
 from deploy_bias.export.eager import eager_graph
 from deploy_bias.export.graph import Call, ExportGraph
@@ -140,7 +141,8 @@ def _word_cost(
         utterances = [
             replace(one, words=text) for one, text in zip(utterances, before.texts, strict=True)
         ]
-        before = recognized({})
+        errors = count_errors([one.words for one in utterances], before.texts)
+        before = replace(before, words=errors.words, errors=errors.total)
 
     def cost(calls: Mapping[str, Call]) -> tuple[bool, str]:
         heard = recognized(calls)

@@ -1,20 +1,16 @@
 """Recordings with the words that they say, and how many of them a recogniser loses."""
 
-import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
+from deploy_bias.cli.assets import WAVS
 from deploy_bias.cli.audio import AudioFile
-from deploy_bias.cli.recordings import read_manifest, readable
+from deploy_bias.cli.recordings import count_errors, read_manifest, readable
 from deploy_bias.errors import SourceError
-from deploy_bias.packages import needed
 from deploy_bias.runtime import OfflineRecognizer, Recognizer
-
-SPEECH = Path(str(files("deploy_bias"))) / "data/digits/wavs"
 
 
 @dataclass(frozen=True)
@@ -59,24 +55,16 @@ def read_utterances(manifest: Path) -> list[Utterance]:
         raise SourceError(f"{manifest}: has no words; expected a file, a tab and its words.")
     utterances = []
     for recording in found:
-        blocks = list(AudioFile(recording.file).blocks())
-        if not blocks:
-            raise SourceError(f"{recording.file}: holds no audio.")
-        samples = np.concatenate([block.samples for block in blocks])
-        name, rate = recording.file.name, blocks[0].sample_rate
-        utterances.append(Utterance(name, recording.words, samples, rate))
+        audio = AudioFile(recording.file).read()
+        name = recording.file.name
+        utterances.append(Utterance(name, recording.words, audio.samples, audio.sample_rate))
     return utterances
 
 
 def shipped_speech() -> list[Utterance]:
     """Return the recordings that are in the package, without words: any model hears something."""
-    utterances = []
-    for path in sorted(SPEECH.glob("*.wav")):
-        with wave.open(str(path)) as file:
-            numbers = np.frombuffer(file.readframes(file.getnframes()), np.int16)
-            samples = numbers.astype(np.float32) / 2**15
-            utterances.append(Utterance(path.name, "", samples, file.getframerate()))
-    return utterances
+    blocks = {path.name: AudioFile(path).read() for path in sorted(WAVS.glob("*.wav"))}
+    return [Utterance(name, "", audio.samples, audio.sample_rate) for name, audio in blocks.items()]
 
 
 def hear(recognizer: Recognizer | OfflineRecognizer, utterances: Sequence[Utterance]) -> Heard:
@@ -85,12 +73,6 @@ def hear(recognizer: Recognizer | OfflineRecognizer, utterances: Sequence[Uttera
     Raises:
         BackendError: jiwer is not installed.
     """
-    with needed("jiwer", "counting word errors"):
-        import jiwer
     texts = [recognizer.decode(one.samples, one.sample_rate).text for one in utterances]
-    counted = jiwer.process_words([one.words for one in utterances], texts)
-    return Heard(
-        tuple(texts),
-        counted.hits + counted.substitutions + counted.deletions,
-        counted.substitutions + counted.deletions + counted.insertions,
-    )
+    errors = count_errors([one.words for one in utterances], texts)
+    return Heard(tuple(texts), errors.words, errors.total)

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
-
 from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.manifest import Artifact
 from deploy_bias.cli.audio import AudioFile
@@ -56,11 +54,9 @@ def heard_recordings(bundle: Bundle, artifact: Artifact) -> dict[str, str]:
         return {}
     heard = {}
     for path in sorted(WAVS.glob("*.wav")):
-        blocks = list(AudioFile(path).blocks())
-        rate = blocks[0].sample_rate
-        if rate == recognizer.sample_rate:
-            samples = np.concatenate([block.samples for block in blocks])
-            heard[path.name] = recognizer.decode(samples, rate).text
+        audio = AudioFile(path).read()
+        if audio.sample_rate == recognizer.sample_rate:
+            heard[path.name] = recognizer.decode(audio.samples, audio.sample_rate).text
     return heard
 
 

@@ -56,6 +56,18 @@ class AudioFile:
         self.path = path
         self.warnings: list[str] = []
 
+    def read(self) -> Block:
+        """Read all of it at once.
+
+        Raises:
+            SourceError: as `blocks`; or there is no sample in it.
+            BackendError: av is not installed.
+        """
+        blocks = list(self.blocks())
+        if not blocks:
+            raise SourceError(f"{self.path}: holds no audio; expected an audio file.")
+        return Block(blocks[0].sample_rate, np.concatenate([block.samples for block in blocks]))
+
     def blocks(self) -> Iterator[Block]:
         """Read on.
 

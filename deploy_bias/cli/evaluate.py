@@ -14,7 +14,7 @@ from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import Precision
 from deploy_bias.bundle.manifest import Manifest
 from deploy_bias.cli.console import Debug, Json, names, print_json, print_table, report, stages
-from deploy_bias.cli.recordings import Recording, read_manifest, readable
+from deploy_bias.cli.recordings import Recording, count_errors, read_manifest, readable
 from deploy_bias.cli.transcript import transcribe
 from deploy_bias.errors import BackendError, OptionError, SourceError
 from deploy_bias.files import check_writable
@@ -174,8 +174,6 @@ def _measure(
     lead_in: float,
     normalize: bool,
 ) -> Measured:
-    with needed("jiwer", "evaluate"):
-        import jiwer
     recognizer = open_recognizer(bundle, backend, precision=precision, lead_in=lead_in)
     # A runtime's first calls prepare it, and are not what a stream waits for.
     recognizer.decode(np.zeros(3 * recognizer.sample_rate, np.float32), recognizer.sample_rate)
@@ -187,19 +185,11 @@ def _measure(
         raise SourceError("the recordings of the manifest hold no audio at all.")
     texts = [transcript.recognition.text for transcript in found]
     words = [recording.words for recording in recordings]
-    rule = jiwer.Compose(
-        [
-            *([jiwer.ToLowerCase(), jiwer.RemovePunctuation()] if normalize else []),
-            jiwer.RemoveMultipleSpaces(),
-            jiwer.Strip(),
-            jiwer.ReduceToListOfListOfWords(),
-        ]
-    )
-    counted = jiwer.process_words(words, texts, rule, rule)
+    counted = count_errors(words, texts, normalize)
     return Measured(
         backend,
         precision,
-        words=counted.hits + counted.substitutions + counted.deletions,
+        words=counted.words,
         substitutions=counted.substitutions,
         deletions=counted.deletions,
         insertions=counted.insertions,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deploy_bias.cli.audio import AudioFile
 from deploy_bias.errors import ContractError, SourceError
+from deploy_bias.packages import needed
 from deploy_bias.runtime.samples import check_rate, check_samples
 
 
@@ -15,6 +16,21 @@ class Recording:
 
     file: Path
     words: str
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What was misheard. words: how many are said."""
+
+    words: int
+    substitutions: int
+    deletions: int
+    insertions: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.substitutions + self.deletions + self.insertions
 
 
 def read_manifest(path: Path) -> list[Recording]:
@@ -65,6 +81,36 @@ def readable(recordings: Sequence[Recording]) -> tuple[list[Recording], list[tup
             found.append(recording)
             reports += [("warning", f"{recording.file}: {text}") for text in audio.warnings]
     return found, reports
+
+
+def count_errors(words: Sequence[str], texts: Sequence[str], normalize: bool = False) -> Errors:
+    """Compare what was recognised with the words that are said, by jiwer.
+
+    Args:
+        words: of each recording; there may be none.
+        texts: as many.
+        normalize: compare in lower case and without punctuation.
+
+    Raises:
+        BackendError: jiwer is not installed.
+    """
+    with needed("jiwer", "counting word errors"):
+        import jiwer
+    rule = jiwer.Compose(
+        [
+            *([jiwer.ToLowerCase(), jiwer.RemovePunctuation()] if normalize else []),
+            jiwer.RemoveMultipleSpaces(),
+            jiwer.Strip(),
+            jiwer.ReduceToListOfListOfWords(),
+        ]
+    )
+    counted = jiwer.process_words(list(words), list(texts), rule, rule)
+    return Errors(
+        words=counted.hits + counted.substitutions + counted.deletions,
+        substitutions=counted.substitutions,
+        deletions=counted.deletions,
+        insertions=counted.insertions,
+    )
 
 
 def _check_file(path: Path) -> None:
