@@ -58,14 +58,14 @@ Logits = Callable[[Tensor, Tensor], Tensor]
 """Frames (F, E) and a decoder output (B, D) of equal rows to logits (F, V)."""
 
 
-class _Tally:
+class Tally:
     """What was counted and measured of a graph so far, against eager.
 
     Args:
         tie: by how much of the largest logit eager must prefer its label for that to count.
     """
 
-    def __init__(self, tie: float) -> None:
+    def __init__(self, tie: float = 0.0) -> None:
         self.tie = tie
         self.compared = self.agreed = 0
         self.finite = True
@@ -76,6 +76,11 @@ class _Tally:
         self.finite &= bool(got.isfinite().all())
         squares = [tensor.double().square().sum() for tensor in (got - eager, eager)]
         self.squares[name] += torch.stack(squares)
+
+    def measure_all(self, got: Outputs, eager: Outputs) -> None:
+        """Add to the distance of each output."""
+        for name, tensor in eager.items():
+            self.measure(name, got[name], tensor)
 
     def compare(self, got: Tensor, eager: Tensor) -> None:
         """Count the labels that logits prefer, (F, V), and add to their distance."""
@@ -95,7 +100,7 @@ class _Tally:
         }
 
 
-Tallies = Mapping[str, _Tally]
+Tallies = Mapping[str, Tally]
 
 
 @dataclass(frozen=True)
@@ -191,26 +196,14 @@ class AgreementProof:
 
         Its features are random, which is no speech: its frames count as synthetic.
         """
-        name, eager = encoder.contract.name, encoder.eager(torch.float32)
-        cases = [
-            (steps, run_case(encoder.contract, eager, steps, torch.float32))
-            for steps in encoder.cases().values()
-        ]
 
-        def tally(call: Call) -> Tallies:
-            tally = _Tally(_tie(SYNTHETIC, precision))
-            for steps, expected in cases:
-                got = run_case(encoder.contract, call, steps, torch.float32)
-                for output in got:
-                    tally.measure(output, got[output], expected[output])
-                genuine = expected["encoder_out"].any(-1)
-                frames = [side["encoder_out"][genuine] for side in (got, expected)]
-                for out in self.rollouts[0].eager["decoder_out"][:SOME]:
-                    tally.compare(*(self._eager_logits(side, out) for side in frames))
-            return {name: tally}
+        def compare(tally: Tally, got: Outputs, expected: Outputs) -> None:
+            genuine = expected["encoder_out"].any(-1)
+            frames = [side["encoder_out"][genuine] for side in (got, expected)]
+            for out in self.rollouts[0].eager["decoder_out"][:SOME]:
+                tally.compare(*(self._eager_logits(side, out) for side in frames))
 
-        explained = self._quantized(name, precision, lambda: tally(quantized(encoder, precision)))
-        return _agreement(tally(call)[name], explained[name], SYNTHETIC, precision)
+        return self._judge_cases(encoder, call, precision, compare)
 
     def judge_language_model(
         self, model: ExportGraph, call: Call, precision: Precision
@@ -219,22 +212,35 @@ class AgreementProof:
 
         Their labels are random, which is no text: they count as synthetic.
         """
-        name, eager = model.contract.name, model.eager(torch.float32)
+
+        def compare(tally: Tally, got: Outputs, expected: Outputs) -> None:
+            tally.compare(got["logits"], expected["logits"])
+
+        return self._judge_cases(model, call, precision, compare)
+
+    def _judge_cases(
+        self,
+        graph: ExportGraph,
+        call: Call,
+        precision: Precision,
+        compare: Callable[[Tally, Outputs, Outputs], None],
+    ) -> Agreement:
+        """Measure every output of a graph on its own cases; `compare` counts labels besides."""
+        name, eager = graph.contract.name, graph.eager(torch.float32)
         cases = [
-            (steps, run_case(model.contract, eager, steps, torch.float32))
-            for steps in model.cases().values()
+            (steps, run_case(graph.contract, eager, steps, torch.float32))
+            for steps in graph.cases().values()
         ]
 
         def tally(call: Call) -> Tallies:
-            tally = _Tally(_tie(SYNTHETIC, precision))
+            tally = Tally(_tie(SYNTHETIC, precision))
             for steps, expected in cases:
-                got = run_case(model.contract, call, steps, torch.float32)
-                for output in got:
-                    tally.measure(output, got[output], expected[output])
-                tally.compare(got["logits"], expected["logits"])
+                got = run_case(graph.contract, call, steps, torch.float32)
+                tally.measure_all(got, expected)
+                compare(tally, got, expected)
             return {name: tally}
 
-        explained = self._quantized(name, precision, lambda: tally(quantized(model, precision)))
+        explained = self._quantized(name, precision, lambda: tally(quantized(graph, precision)))
         return _agreement(tally(call)[name], explained[name], SYNTHETIC, precision)
 
     def _quantized(
@@ -249,11 +255,10 @@ class AgreementProof:
         return self._explained[key]
 
     def _tally(self, decoder: Call, joint: Logits, tie: float) -> Tallies:
-        tallies = {"decoder": _Tally(tie), "joint": _Tally(tie)}
+        tallies = {"decoder": Tally(tie), "joint": Tally(tie)}
         for rollout in self.rollouts:
             found = self._run(decoder, rollout.labels)
-            for name, tensor in found.items():
-                tallies["decoder"].measure(name, tensor, rollout.eager[name])
+            tallies["decoder"].measure_all(found, rollout.eager)
             outputs = zip(found["decoder_out"], rollout.eager["decoder_out"], strict=True)
             for step, (out, eager) in enumerate(outputs):
                 frames = rollout.frames_of(step)
@@ -291,7 +296,7 @@ def _tie(frames: str, precision: Precision) -> float:
 
 
 def _agreement(
-    tally: _Tally, explained: Mapping[str, float], frames: str, precision: Precision
+    tally: Tally, explained: Mapping[str, float], frames: str, precision: Precision
 ) -> Agreement:
     limits = {name: limit_of(distance, precision) for name, distance in explained.items()}
     distances = tally.distances

@@ -21,7 +21,7 @@ from torch import Tensor
 from deploy_bias.bundle.contract import Precision
 from deploy_bias.export.graph import ExportGraph
 from deploy_bias.export.numerics.quantization import quantized
-from deploy_bias.export.parity.agreement import limit_of
+from deploy_bias.export.parity.agreement import Tally, limit_of
 from deploy_bias.export.parity.vectors import stored_cases
 from deploy_bias.export.rollout import run_case
 
@@ -31,14 +31,9 @@ def distance_limits(
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield how far the outputs of a quantised graph may be from the stored ones, by name."""
     call = quantized(graph, precision)
-    squares = {spec.name: torch.zeros(2, dtype=torch.float64) for spec in graph.contract.outputs}
+    tally = Tally()
     for _, steps, expected in stored_cases(graph.contract, vectors):
-        outputs = run_case(graph.contract, call, steps, torch.float32)
-        for name, tensor in expected.items():
-            off = (outputs[name] - tensor, tensor)
-            squares[name] += torch.stack([of.double().square().sum() for of in off])
-    tiny = torch.finfo(torch.float32).tiny
-    for name, (off, usual) in squares.items():
-        distance = float(off.sqrt() / usual.sqrt().clamp(min=tiny))
+        tally.measure_all(run_case(graph.contract, call, steps, torch.float32), expected)
+    for name, distance in tally.distances.items():
         limit = torch.tensor([limit_of(distance, precision)])
         yield f"{precision}/{graph.contract.name}/{name}", limit
