@@ -2,8 +2,8 @@
 
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
-from deploy_bias.runtime.search.beam import likely
-from deploy_bias.runtime.search.hypothesis import BLANK, Hypothesis
+from deploy_bias.runtime.search.beam import Candidate
+from deploy_bias.runtime.search.hypothesis import Hypothesis
 from deploy_bias.runtime.search.maes import check_expansion
 from deploy_bias.runtime.search.prefix import PrefixSearch
 from deploy_bias.runtime.search.search import Advance, check_whole
@@ -49,22 +49,9 @@ class AsrMaesSearch(PrefixSearch):
     def _advance(self, frame: int, hypotheses: list[Hypothesis]) -> Advance:
         staying = yield from self._with_prefixes(hypotheses, frame)
         known = {hypothesis.prefix.labels for hypothesis in staying}
-        leaving: list[Hypothesis] = []
-        for _ in range(self._nstep):
-            afters = yield from self._ask(staying, frame)
-            longer: list[Hypothesis] = []
-            for hypothesis, after in zip(staying, afters, strict=True):
-                for label, log_prob in likely(after, self.width, self._gamma):
-                    if label == BLANK:
-                        leaving.append(hypothesis.blank(log_prob))
-                        continue
-                    candidate = self._candidate(hypothesis, after, label, log_prob)
-                    if candidate.labels not in known:
-                        longer.append(self._longer(candidate, frame))
-            staying = longer
-            if not staying:
-                break
-        if staying:
-            afters = yield from self._ask(staying, frame, blanks_alone=True)
-            leaving += [h.blank(a.blank) for h, a in zip(staying, afters, strict=True)]
+
+        def grow(candidate: Candidate) -> Hypothesis | None:
+            return None if candidate.labels in known else self._longer(candidate, frame)
+
+        leaving = yield from self._expand(frame, staying, self._nstep, self._gamma, grow)
         return self._best(leaving)

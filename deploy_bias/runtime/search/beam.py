@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,9 @@ from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
 from deploy_bias.runtime.language_model import LanguageModel
 from deploy_bias.runtime.search.hotwords import Boost, Hotwords
-from deploy_bias.runtime.search.hypothesis import Hypothesis, Next
+from deploy_bias.runtime.search.hypothesis import BLANK, Hypothesis, Next
 from deploy_bias.runtime.search.scorer import top
-from deploy_bias.runtime.search.search import Asking, Search, check_whole
+from deploy_bias.runtime.search.search import Advance, Asking, Search, check_whole
 
 
 @dataclass(eq=False, slots=True)
@@ -117,6 +117,41 @@ class BeamSearch(Search):
             self._candidate(hypothesis, after, label, log_prob)
             for label, log_prob in after.labels(self._beam_size)
         ]
+
+    def _expand(
+        self,
+        frame: int,
+        staying: list[Hypothesis],
+        nstep: int,
+        gamma: float,
+        grow: Callable[[Candidate], Hypothesis | None],
+    ) -> Advance:
+        """Prolong hypotheses at a frame, and return those that leave it with a blank.
+
+        Args:
+            frame: its number.
+            staying: what is at it.
+            nstep: labels at most; what is left then leaves, too.
+            gamma: a label further below the best one is not followed.
+            grow: makes a hypothesis of a candidate; None drops it.
+        """
+        leaving: list[Hypothesis] = []
+        for _ in range(nstep):
+            longer: list[Hypothesis] = []
+            afters = yield from self._ask(staying, frame)
+            for hypothesis, after in zip(staying, afters, strict=True):
+                for label, log_prob in likely(after, self.width, gamma):
+                    if label == BLANK:
+                        leaving.append(hypothesis.blank(log_prob))
+                        continue
+                    grown = grow(self._candidate(hypothesis, after, label, log_prob))
+                    if grown is not None:
+                        longer.append(grown)
+            staying = longer
+            if not staying:
+                return leaving
+        afters = yield from self._ask(staying, frame, blanks_alone=True)
+        return leaving + [h.blank(a.blank) for h, a in zip(staying, afters, strict=True)]
 
     def _best(self, hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
         """Return the beam_size best ones, the best one first."""

@@ -3,8 +3,8 @@
 from deploy_bias.errors import OptionError
 from deploy_bias.runtime.decoder import Decoder
 from deploy_bias.runtime.joint import Joint
-from deploy_bias.runtime.search.beam import BeamSearch, likely, recombined
-from deploy_bias.runtime.search.hypothesis import BLANK, Hypothesis
+from deploy_bias.runtime.search.beam import BeamSearch, Candidate, recombined
+from deploy_bias.runtime.search.hypothesis import Hypothesis
 from deploy_bias.runtime.search.search import Advance, check_whole
 
 
@@ -49,24 +49,10 @@ class MaesSearch(BeamSearch):
         self.width = beam_size + expansion_beta
 
     def _advance(self, frame: int, hypotheses: list[Hypothesis]) -> Advance:
-        leaving: list[Hypothesis] = []
-        staying = hypotheses
-        for _ in range(self._nstep):
-            longer: list[Hypothesis] = []
-            afters = yield from self._ask(staying, frame)
-            for hypothesis, after in zip(staying, afters, strict=True):
-                for label, log_prob in likely(after, self.width, self._gamma):
-                    if label == BLANK:
-                        leaving.append(hypothesis.blank(log_prob))
-                    else:
-                        candidate = self._candidate(hypothesis, after, label, log_prob)
-                        longer.append(candidate.longer(frame))
-            staying = longer
-            if not staying:
-                break
-        if staying:
-            afters = yield from self._ask(staying, frame, blanks_alone=True)
-            leaving += [h.blank(a.blank) for h, a in zip(staying, afters, strict=True)]
+        def grow(candidate: Candidate) -> Hypothesis:
+            return candidate.longer(frame)
+
+        leaving = yield from self._expand(frame, hypotheses, self._nstep, self._gamma, grow)
         return self._best(recombined(leaving))
 
 
