@@ -28,7 +28,7 @@ def main() -> None:
             key = f"{name} {options}"
             compared[key] += 1
             found = model.search(name, encoder_out, **options)
-            wrong = difference(model.espnet(name, encoder_out, **options), found)
+            wrong = difference(model.espnet(name, encoder_out, **options), found, model.memory)
             if wrong is not None:
                 differ[key] += 1
                 print(f"seed {seed}, {key}: {wrong}", flush=True)

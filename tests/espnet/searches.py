@@ -86,6 +86,11 @@ class Transducer:
     lm: torch.nn.Module | None = None
     our_lm: LanguageModel | None = None
 
+    @property
+    def memory(self):
+        """Whether the decoder sees more than the last label."""
+        return not isinstance(self.decoder, ESPNET["stateless"])
+
     def search(self, name, encoder_out, nbest=3, cuts=(), **options):
         """Our results; the frames in pieces."""
         lm = self.our_lm if name != "asr_greedy" else None
@@ -218,11 +223,13 @@ def frames(count, seed=0, scale=1.0):
     return scale * numbers.astype(np.float32)
 
 
-def difference(theirs, ours):
+def difference(theirs, ours, memory=True):
     """What differs between all hypotheses of ESPnet and the best results of ours; None if nothing.
 
     Of two that score the same, either may be the first; and for a decoder without memory those of
     the same labels in another order do, so either may be in the beam.
+
+    memory: whether the decoder has any.
     """
     scores = defaultdict(list)
     for hypothesis in theirs:
@@ -230,7 +237,8 @@ def difference(theirs, ours):
     for rank, (hypothesis, result) in enumerate(zip(theirs, ours, strict=False)):
         near = abs(float(hypothesis.score) - result.score) < 1e-3
         known = any(abs(score - result.score) < 1e-3 for score in scores[result.labels])
-        tie = sorted(result.labels) == sorted(map(int, hypothesis.yseq[1:]))
+        tie = not memory and sorted(result.labels) == sorted(map(int, hypothesis.yseq[1:]))
+        tie = tie and abs(float(hypothesis.score) - result.score) < 1e-5
         if not near or not (known or tie):
             return rank, [*map(int, hypothesis.yseq[1:])], hypothesis.score, result
     return None if ours else "no result"

@@ -102,8 +102,9 @@ class TestWhatIsWritten:
 
 
 class TestShapes:
-    def test_several_blocks_share_one_pte(self, experiment, tmp_path):
-        folder, decoder = experiment(rel_pos_bias_type="rotary")
+    @pytest.mark.parametrize("kind", ["simple", "rotary"])
+    def test_several_blocks_share_one_pte(self, experiment, tmp_path, kind):
+        folder, decoder = experiment(rel_pos_bias_type=kind)
         report = export_bundle(folder, tmp_path / "bundle", ExportOptions(query_length=1, batch=3))
         assert {(r.graph, r.backend) for r in report.results} == {
             (graph, backend)
