@@ -9,6 +9,7 @@ import numpy as np
 from deploy_bias.bundle import Bundle
 from deploy_bias.bundle.contract import GraphContract, Precision
 from deploy_bias.errors import BackendError, BundleError
+from deploy_bias.runtime.checks import describe
 from deploy_bias.runtime.graph import Graph
 from deploy_bias.runtime.proof.report import ProofRow
 from deploy_bias.runtime.proof.tally import Tally
@@ -29,7 +30,6 @@ class Expected:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._folder = bundle.folder
         limits = bundle.manifest.limits
         if limits is None:
             raise BundleError(f"{bundle.folder}: holds no limits to check against; export again.")
@@ -97,10 +97,10 @@ class Expected:
             outputs = tally.timed(graph, _contiguous(space.feed([state], inputs)))
             for spec, output in zip(contract.outputs, outputs, strict=True):
                 expected = stored[spec.name][step]
-                if output.shape != expected.shape or output.dtype != expected.dtype:
+                if describe(output) != describe(expected):
                     raise BackendError(
-                        f"{case}, step {step}: the runtime gives {spec.name} as {output.dtype} "
-                        f"{output.shape}, expected {expected.dtype} {expected.shape}"
+                        f"{case}, step {step}: the runtime gives {spec.name} as "
+                        f"{describe(output)}, expected {describe(expected)}"
                     )
                 genuine = slice(None)
                 if spec.rows is not None:
