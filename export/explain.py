@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from deploy_bias.bundle import Bundle
-from deploy_bias.bundle.contract import Precision
-from deploy_bias.errors import BundleError
+from deploy_bias.bundle.contract import Precision, settings_of
+from deploy_bias.bundle.settings import EncoderSettings, FrontendSettings
+from deploy_bias.errors import BundleError, DeployBiasError
 from deploy_bias.export.eager import eager_graph
+from deploy_bias.export.graph import ExportGraph
 from deploy_bias.export.graphs import BundleWeights
+from deploy_bias.export.graphs.offline import OfflineEncoderGraph, OfflineFrontendGraph
 from deploy_bias.export.parity.gate import one_thread
 from deploy_bias.export.recordings import Heard, Utterance, hear
 from deploy_bias.runtime import Graph, OfflineRecognizer, Recognizer
@@ -73,69 +76,67 @@ class _Explanation:
     ) -> None:
         self._bundle, self._utterances, self._progress = bundle, utterances, progress
         contracts = {g.name: g for artifact in bundle.manifest.artifacts for g in artifact.graphs}
-        weights, sha256 = BundleWeights(bundle), bundle.manifest.weights.sha256
-        self._eager: dict[str, Graph] = {
-            name: eager_graph(contract, weights.graph(contract).eager(torch.float32), sha256)
-            for name, contract in contracts.items()
-        }
-        kinds: list[Open] = [
-            kind for kind in (Recognizer, OfflineRecognizer) if contracts.keys() >= set(kind.GRAPHS)
-        ]
-        if not kinds:
+        weights = BundleWeights(bundle)
+        graphs = {name: weights.graph(contract) for name, contract in contracts.items()}
+        self._eager = self._runnable(graphs)
+        self._kind: Open = Recognizer
+        self._whole: dict[str, Graph] = {}
+        if contracts.keys() >= set(OfflineRecognizer.GRAPHS):
+            self._kind = OfflineRecognizer
+        elif contracts.keys() >= set(Recognizer.GRAPHS):
+            try:
+                self._whole = self._eager | self._runnable(_for_whole(graphs, weights))
+            except DeployBiasError as error:
+                progress(f"no whole utterances: {error}")
+        else:
             raise BundleError(f"{bundle.folder}: has no encoder, so it hears nothing; export one.")
-        self._kind, *self._whole = kinds
-        self._order = (*self._kind.GRAPHS, "decoder", "joint")
-        self._here = [
-            (name, precision)
-            for name in bundle.manifest.backends
-            if name in BACKENDS and not unmet(name)
-            for precision in bundle.manifest.precisions(name)
-        ]
 
     def changes(self) -> Iterator[Change]:
-        first = self._hear("eager float32", self._kind, self._eager)
+        first = self._hear("eager float32", self._eager)
         yield self._change("eager float32", first, first)
-        for backend, precision in self._here:
+        for backend, precision in self._here():
             graphs = dict(self._eager)
             loaded = load(self._bundle, backend, precision)
-            for name in self._order:
+            for name in (*self._kind.GRAPHS, "decoder", "joint"):
                 if name in loaded:
                     graphs[name] = loaded[name]
                     title = f"{backend} {precision}: {name}"
-                    yield self._change(title, first, self._hear(title, self._kind, graphs))
-        for kind in self._whole:
+                    yield self._change(title, first, self._hear(title, graphs))
+        if self._whole:
             title = "whole utterances"
-            yield self._change(title, first, self._hear(title, kind, self._eager))
+            yield self._change(title, first, self._hear(title, self._whole, OfflineRecognizer))
         title = "no lead-in"
-        heard = self._hear(title, self._kind, self._eager, lead_in=0.0)
-        yield self._change(title, first, heard)
+        yield self._change(title, first, self._hear(title, self._eager, lead_in=0.0))
         for search in BEAMS:
             title = f"search {search}"
-            heard = self._hear(title, self._kind, self._eager, search=search)
-            yield self._change(title, first, heard)
+            yield self._change(title, first, self._hear(title, self._eager, search=search))
+
+    def _here(self) -> list[tuple[str, Precision]]:
+        """Return the backends that run here, each with its precisions."""
+        manifest = self._bundle.manifest
+        names = [name for name in manifest.backends if name in BACKENDS and not unmet(name)]
+        return [(name, precision) for name in names for precision in manifest.precisions(name)]
+
+    def _runnable(self, graphs: Mapping[str, ExportGraph]) -> dict[str, Graph]:
+        """Return eager float32 as the runtime takes graphs."""
+        sha256 = self._bundle.manifest.weights.sha256
+        return {
+            name: eager_graph(graph.contract, graph.eager(torch.float32), sha256)
+            for name, graph in graphs.items()
+        }
 
     def _hear(
         self,
         title: str,
-        kind: Open,
-        graphs: dict[str, Graph],
+        graphs: Mapping[str, Graph],
+        kind: Open | None = None,
         search: str = GREEDY,
         lead_in: float = LEAD_IN,
     ) -> Heard:
         self._progress(title)
-        backend, precision = self._with(kind)
-        recognizer = kind(self._bundle, backend, search, precision=precision, lead_in=lead_in)
-        recognizer.use(graphs)
+        kind = kind or self._kind
+        recognizer = kind(self._bundle, search=search, graphs=graphs, lead_in=lead_in)
         return hear(recognizer, self._utterances)
-
-    def _with(self, kind: Open) -> tuple[str, Precision]:
-        """Return a backend that has the graphs of a recogniser, which are exchanged then."""
-        for backend, precision in self._here:
-            artifacts = self._bundle.artifacts(backend, precision)
-            there = {graph.name for artifact in artifacts for graph in artifact.graphs}
-            if there.issuperset((*kind.GRAPHS, "decoder", "joint")):
-                return backend, precision
-        raise BundleError(f"{self._bundle.folder}: no backend of it that hears runs here.")
 
     def _change(self, name: str, first: Heard, heard: Heard) -> Change:
         pairs = zip(self._utterances, first.texts, heard.texts, strict=True)
@@ -145,3 +146,21 @@ class _Explanation:
             if before != text
         )
         return Change(name, heard.words, heard.errors, differences)
+
+
+def _for_whole(graphs: Mapping[str, ExportGraph], weights: BundleWeights) -> dict[str, ExportGraph]:
+    """Return the frontend and the encoder of a model that streams, for whole utterances.
+
+    Raises:
+        OptionError: the encoder has a block that is for streams alone.
+    """
+    frontend, encoder = graphs["frontend"].contract, graphs["encoder"].contract
+    settings = settings_of(frontend, FrontendSettings)
+    left_context = settings_of(encoder, EncoderSettings).left_context
+    rest = (settings, weights.where)
+    return {
+        "offline_frontend": OfflineFrontendGraph.make(frontend.module, weights.tensors, *rest),
+        "offline_encoder": OfflineEncoderGraph.make(
+            encoder.module, weights.tensors, left_context, *rest
+        ),
+    }

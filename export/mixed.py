@@ -26,7 +26,7 @@ from deploy_bias.export.parity.agreement import REQUIRED, AgreementProof
 from deploy_bias.export.parity.vectors import stored_cases
 from deploy_bias.export.recordings import Heard, Utterance, hear, shipped_speech
 from deploy_bias.export.rollout import run_case
-from deploy_bias.runtime import open_recognizer
+from deploy_bias.runtime import OfflineRecognizer, Recognizer
 
 FloatLayers = dict[str, dict[str, str]]
 """By graph and layer: why it is kept."""
@@ -122,19 +122,18 @@ def _movement(
 def _word_cost(
     bundle: Bundle, graphs: Sequence[ExportGraph], utterances: Sequence[Utterance], allowed: float
 ) -> Cost:
-    backend = bundle.manifest.backends[0]
-    precision = bundle.manifest.precisions(backend)[0]
-    recognizer = open_recognizer(bundle, backend, precision=precision)
     sha256 = bundle.manifest.weights.sha256
     contracts = {graph.contract.name: graph.contract for graph in graphs}
     eager = {graph.contract.name: graph.eager(torch.float32) for graph in graphs}
+    offline = contracts.keys() >= set(OfflineRecognizer.GRAPHS)
+    kind = OfflineRecognizer if offline else Recognizer
 
     def recognized(calls: Mapping[str, Call]) -> Heard:
-        chosen = {**eager, **calls}
-        recognizer.use(
-            {name: eager_graph(contracts[name], call, sha256) for name, call in chosen.items()}
-        )
-        return hear(recognizer, utterances)
+        chosen = {
+            name: eager_graph(contracts[name], call, sha256)
+            for name, call in {**eager, **calls}.items()
+        }
+        return hear(kind(bundle, graphs=chosen), utterances)
 
     before = recognized({})
     if not any(one.words for one in utterances):

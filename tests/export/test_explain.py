@@ -28,6 +28,7 @@ def test_a_row_for_each_change(changes):
         "onnx fp32: encoder",
         "onnx fp32: decoder",
         "onnx fp32: joint",
+        "whole utterances",
         "no lead-in",
         "search default",
         "search maes",
@@ -57,9 +58,10 @@ def test_a_wrong_graph_is_found(digits_bundle_320ms, recordings, monkeypatch):
     assert rows["onnx fp32: encoder"].differences
 
 
-def test_whole_utterances_are_a_row(offline_bundle, recordings):
-    rows = [row.name for row in explain(offline_bundle, read_utterances(recordings)[:1])]
-    assert "whole utterances" in rows
+def test_of_a_bundle_for_whole_utterances_too(offline_bundle, recordings):
+    rows = {row.name: row for row in explain(offline_bundle, read_utterances(recordings)[:1])}
+    assert not rows["onnx fp32: offline_encoder"].differences
+    assert not rows["torchscript fp32: joint"].differences
 
 
 def test_a_bundle_that_hears_nothing(dynamic_bundle):

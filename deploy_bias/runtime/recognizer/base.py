@@ -60,6 +60,7 @@ class BaseRecognizer(ABC):
         precision: Precision = "fp32",
         providers: Sequence[str] = (),
         check: Check = False,
+        graphs: Mapping[str, Graph] | None = None,
         lead_in: float = LEAD_IN,
         hotwords: Phrases = (),
         lm_weight: float = 0.0,
@@ -68,7 +69,8 @@ class BaseRecognizer(ABC):
         if not 0 <= lead_in < 60:
             raise OptionError(f"lead_in must be 0 to 60 seconds, got {lead_in}.")
         bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
-        graphs = load_checked(bundle, backend, precision, providers, check)
+        if graphs is None:
+            graphs = load_checked(bundle, backend, precision, providers, check)
         missing = [name for name in (*self.GRAPHS, "decoder", "joint") if name not in graphs]
         if missing:
             raise BundleError(
@@ -76,7 +78,7 @@ class BaseRecognizer(ABC):
                 f"{self.WAY_OUT}"
             )
         self.tokens = Tokens(bundle)
-        self.use(graphs)
+        self._take(graphs)
         self.lead_in_samples = round(lead_in * self.sample_rate)
         self._search, self._search_options = search, search_options
         self._hotwords = self._spelt(hotwords)
@@ -84,8 +86,7 @@ class BaseRecognizer(ABC):
         self._lm = LanguageModel(lm_graph(graphs, bundle)) if lm_weight else None
         self.open_search().close()  # so that an error in its options shows here
 
-    def use(self, graphs: Mapping[str, Graph]) -> None:
-        """Take graphs, by name; streams that are open keep those that they were opened with."""
+    def _take(self, graphs: Mapping[str, Graph]) -> None:
         self.decoder = Decoder(graphs["decoder"])
         self.joint = Joint(graphs["joint"])
         self.frontend, self.encoder_graph = (graphs[name] for name in self.GRAPHS)

@@ -34,6 +34,7 @@ class OfflineRecognizer(BaseRecognizer):
         providers: execution providers of ONNX Runtime, the first one preferred; else the CPU.
         check: compare the graphs with eager on the stored cases first; "fallback" takes another
             provider, precision or backend of the bundle where they are wrong, and logs it.
+        graphs: to take in the place of what would be loaded, by name.
         lead_in: seconds of silence before the first sample; with 0 the result is ESPnet's.
         hotwords: that lead the search; see `Recognizer`.
         lm_weight: of the bundle's language model; see `Recognizer`.

@@ -50,6 +50,7 @@ class Recognizer(BaseRecognizer):
         providers: execution providers of ONNX Runtime, the first one preferred; else the CPU.
         check: compare the graphs with eager on the stored cases first; "fallback" takes another
             provider, precision or backend of the bundle where they are wrong, and logs it.
+        graphs: to take in the place of what would be loaded, by name.
         endpoint_rules: where `is_endpoint` sees an end.
         lead_in: seconds of silence before the first sample; see `LEAD_IN`. With 0 the result is
             ESPnet's.
@@ -85,6 +86,7 @@ class Recognizer(BaseRecognizer):
         precision: Precision = "fp32",
         providers: Sequence[str] = (),
         check: Check = False,
+        graphs: Mapping[str, Graph] | None = None,
         endpoint_rules: EndpointRules | None = None,
         lead_in: float = LEAD_IN,
         hotwords: Phrases = (),
@@ -98,6 +100,7 @@ class Recognizer(BaseRecognizer):
             precision=precision,
             providers=providers,
             check=check,
+            graphs=graphs,
             lead_in=lead_in,
             hotwords=hotwords,
             lm_weight=lm_weight,
@@ -110,9 +113,8 @@ class Recognizer(BaseRecognizer):
             )
         self.endpoint_rules = endpoint_rules or EndpointRules()
 
-    def use(self, graphs: Mapping[str, Graph]) -> None:
-        """Take graphs, by name; streams that are open keep those that they were opened with."""
-        super().use(graphs)
+    def _take(self, graphs: Mapping[str, Graph]) -> None:
+        super()._take(graphs)
         self.encoder = Encoder(self.encoder_graph)
         settings = self.frontend_settings
         self.chunking = settings.chunking
