@@ -1,10 +1,30 @@
-"""Files that are written whole or not at all."""
+"""Files that people write, and files that are written whole or not at all."""
 
 import os
 import tempfile
 from pathlib import Path
 
-from deploy_bias.errors import OptionError
+from deploy_bias.errors import OptionError, SourceError
+
+
+def read_lines(path: Path, expected: str) -> list[str]:
+    r"""Read text in UTF-8, with or without a byte order mark; only \n and \r\n end a line.
+
+    Args:
+        path: of the file.
+        expected: what it should hold, for the error.
+
+    Raises:
+        SourceError: it is missing or unreadable, or no text.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path}: not UTF-8 text ({error}).") from error
+    except OSError as error:
+        what = (error.strerror or "unreadable").lower()
+        raise SourceError(f"{path}: {what}; expected {expected}.") from error
+    return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def check_writable(path: Path, option: str) -> None:

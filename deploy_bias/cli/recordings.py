@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deploy_bias.cli.audio import AudioFile
 from deploy_bias.errors import ContractError, SourceError
+from deploy_bias.files import read_lines
 from deploy_bias.packages import needed
 from deploy_bias.runtime.samples import check_rate, check_samples
 
@@ -42,17 +43,8 @@ def read_manifest(path: Path) -> list[Recording]:
     Raises:
         SourceError: the manifest is missing, no text or empty, or a line lacks a file or the tab.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path}: not UTF-8 text ({error}).") from error
-    except OSError as error:
-        what = (error.strerror or "unreadable").lower()
-        raise SourceError(
-            f"{path}: {what}; expected lines of a file, a tab and its words."
-        ) from error
     found = []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(read_lines(path, "lines of a file, a tab and its words"), 1):
         if not line.strip():
             continue
         file, *columns = (column.strip() for column in line.split("\t"))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from deploy_bias.errors import OptionError, SourceError
+from deploy_bias.files import read_lines
 from deploy_bias.runtime.search import Hotwords
 from deploy_bias.runtime.search.hotwords import check_boost
 from deploy_bias.runtime.tokens import Tokens
@@ -26,13 +27,7 @@ def read_phrases(path: Path) -> dict[str, float]:
         SourceError: the file is missing, no text or empty.
         OptionError: a boost is no number above 0.
     """
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file; expected a hotword in each line.")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path}: not UTF-8 text ({error}).") from error
-    found = parse_phrases(lines)
+    found = parse_phrases(read_lines(path, "a hotword in each line"))
     if not found:
         raise SourceError(
             f"{path}: empty; expected a hotword in each line, as PHRASE or PHRASE :2."

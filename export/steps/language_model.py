@@ -8,8 +8,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.export.steps.recurrent import recurrent_step
-from deploy_bias.export.steps.stack import layer_of, stack
+from deploy_bias.export.steps.recurrent import recurrent_step, run_layers
 from deploy_bias.model.language_model import SequentialRNNLM
 
 
@@ -44,12 +43,8 @@ class LanguageModelStep(nn.Module):
             The logits (B, V) of the next label, and the next states.
         """
         x = self.embed(label).view(self.batch, -1)
-        after = []
-        for index, layer in enumerate(self.layers):
-            reached = layer(x, *[layer_of(state, index) for state in states])
-            after.append(reached)
-            x = reached[0]
-        return self.output(x), *[stack(list(rows)) for rows in zip(*after, strict=True)]
+        x, after = run_layers(self.layers, x, states)
+        return self.output(x), *after
 
     def example_inputs(self) -> tuple[Tensor, ...]:
         """Return inputs of `forward`: label 0 with states of zeros, tensors of their own."""

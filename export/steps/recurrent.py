@@ -8,8 +8,12 @@ halves stand apart, for the reset gate comes between them.
 Legend of the shapes: B batch (hypotheses), H hidden_size.
 """
 
+from collections.abc import Iterable, Sequence
+
 import torch
 from torch import Tensor, nn
+
+from deploy_bias.export.steps.stack import layer_of, stack
 
 
 def recurrent_step(layer: nn.RNNBase) -> nn.Module:
@@ -67,6 +71,27 @@ class RNNStep(nn.Module):
     def forward(self, x: Tensor, hidden: Tensor) -> tuple[Tensor]:
         """Return the next hidden."""
         return (self.activation(self.both(torch.cat([x, hidden], dim=-1))),)
+
+
+def run_layers(
+    layers: Iterable[nn.Module], x: Tensor, states: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Run one layer after the other.
+
+    Args:
+        layers: N steps of this file.
+        x: (B, C) of the first.
+        states: (N, B, H) each; hidden, and of an LSTM cell.
+
+    Returns:
+        The hidden state (B, H) of the last one, and the next states.
+    """
+    after = []
+    for index, layer in enumerate(layers):
+        reached = layer(x, *[layer_of(state, index) for state in states])
+        after.append(reached)
+        x = reached[0]
+    return x, [stack(list(rows)) for rows in zip(*after, strict=True)]
 
 
 def _parameters(layer: nn.RNNBase, rows: slice) -> list[Tensor]:

@@ -12,8 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from deploy_bias.export.steps.recurrent import recurrent_step
-from deploy_bias.export.steps.stack import layer_of, stack
+from deploy_bias.export.steps.recurrent import recurrent_step, run_layers
 from deploy_bias.model.decoder.rnn_decoder import RNNDecoder
 
 
@@ -56,12 +55,8 @@ class RNNDecoderStep(nn.Module):
             The decoder output (B, H), and the next states.
         """
         x = self.embed(label).view(self.batch, -1)
-        after = []
-        for index, layer in enumerate(self.layers):
-            reached = layer(x, *[layer_of(state, index) for state in states])
-            after.append(reached)
-            x = reached[0]
-        return x, *[stack(list(rows)) for rows in zip(*after, strict=True)]
+        x, after = run_layers(self.layers, x, states)
+        return x, *after
 
     def example_inputs(self) -> tuple[Tensor, ...]:
         """Return inputs of `forward`: label 0 with states of zeros."""

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy_bias.errors import OptionError
+from deploy_bias.errors import OptionError, SourceError
 from deploy_bias.runtime import Decoder, Joint, load, open_search
+from deploy_bias.runtime.phrases import BOOST, read_phrases
 from deploy_bias.runtime.search import Hotwords
 from tests.espnet.searches import frames, transducer
 
@@ -108,3 +109,14 @@ def test_a_search_without_a_beam_takes_none(digits_bundle):
         OptionError, match="hotwords: the greedy search has no beam that could be led"
     ):
         open_search("greedy", *parts, hotwords=Hotwords([((1,), 1.0)]))
+
+
+def test_a_file_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "hotwords.txt"
+    path.write_bytes("\ufeffone two :2\r\nthree\u2028four\n".encode())
+    assert read_phrases(path) == {"one two": 2.0, "three\u2028four": BOOST}
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(SourceError, match="expected a hotword in each line"):
+        read_phrases(tmp_path / "none.txt")
